@@ -1,0 +1,31 @@
+//! qrdrop moves files across a room: the receiver draws a QR code, the sender scans it.
+//!
+//! # The rooms, and what each may import
+//!
+//! Imports go down only; `tests/layers.rs` holds every `use crate::` line against this table.
+//!
+//! | floor | room | lives there | may import |
+//! | --- | --- | --- | --- |
+//! | 0 | `wire` | the header-plus-chunks protocol: bytes <-> messages, every cap with its reason | |
+//! | 0 | `classic` | the tutorial's header, and the rule that solves it at the end of the stream | |
+//! | 0 | `names` | strings that came from somebody else, and how they are shown | |
+//! | 1 | `events` | all that the core may tell or ask a person | names |
+//! | 1 | `store` | the disk: walk what is offered; confined writing, putting in place | names |
+//! | 1 | `pairing` | invitation <-> link, identity, pinned TLS, token proof, compared code | |
+//! | 2 | `net` | addresses worth a QR, listen and sniff, dial, discovery | wire classic names pairing |
+//! | 3 | `transfer` | the data plane: lanes, chunks, hash tree | wire names store events |
+//! | 4 | `session` | the control plane of one paired connection: offer, accept, stored | wire classic names events store pairing net transfer |
+//! | 5 | `ui` | the person: the sole owner of standard output and error | names events |
+//! | 6 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net transfer session ui |
+
+pub mod classic;
+pub mod cli;
+pub mod events;
+pub mod names;
+pub mod net;
+pub mod pairing;
+pub mod session;
+pub mod store;
+pub mod transfer;
+pub mod ui;
+pub mod wire;
