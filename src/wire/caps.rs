@@ -1,0 +1,49 @@
+//! Every number that bounds what a peer can make us hold, each with its reason.
+
+/// The protocol version this build speaks.
+pub const VERSION: u16 = 1;
+
+/// Bytes of a frame header: kind (1) and payload length (3, big-endian).
+pub const HEADER_LEN: usize = 4;
+
+/// Before authentication a frame is a few hashes and a short name; a stranger can't make us hold more.
+pub const OPENING_CAP: usize = 1024;
+
+/// A manifest or verdict page: large enough for some 100,000 entries a page, small enough to hold one for each peer.
+pub const PAGE_CAP: usize = 4 * 1024 * 1024;
+
+/// Acknowledgements and other control messages after authentication.
+pub const CONTROL_CAP: usize = 256 * 1024;
+
+/// One piece of bulk data: what a lane reads or writes in one go.
+pub const PIECE_CAP: usize = 256 * 1024;
+
+/// A chunk is one whole BLAKE3 subtree, so that it can be verified by itself on any lane in any order.
+pub const CHUNK_LEN: u64 = 1024 * 1024;
+
+/// Files in one pack: its header (44 bytes each) stays under 32 KiB, and an empty file still costs something.
+pub const PACK_FILES: usize = 512;
+
+/// Data in one pack: as much as one chunk, so that a pack is lost or sent again as cheaply as one.
+pub const PACK_LEN: u64 = CHUNK_LEN;
+
+/// Longest relative path in a manifest; the limit of most file systems' path calls.
+pub const PATH_CAP: usize = 4096;
+
+/// Entries in one manifest: ids are dense, and a receiver keeps some 100 bytes for each.
+pub const ENTRIES_CAP: u32 = 2_000_000;
+
+/// A device name or software string.
+pub const NAME_CAP: usize = 255;
+
+/// A sentence for the other person: a refusal, a fault.
+pub const TEXT_CAP: usize = 1024;
+
+/// Versions listed in an `open` or `refuse`: room for a long life.
+pub const VERSIONS_CAP: usize = 16;
+
+/// Lanes of one transfer; more never paid on any link measured, and each costs a thread on either side.
+pub const LANES_CAP: u16 = 16;
+
+/// Stored files acknowledged in one frame.
+pub const STORED_CAP: usize = 1024;

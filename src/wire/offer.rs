@@ -1,0 +1,328 @@
+//! The frozen manifest in pages, and the receiver's verdict on each entry (protocol.md 5).
+
+use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_CAP, PATH_CAP};
+use super::codec::{Malformed, Message, Reader, put_count, put_string};
+use super::frame::Kind;
+
+/// Stands for a size that isn't known yet.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Begins an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Random name of the transfer.
+    pub transfer: [u8; 16],
+    /// SHA-256 of the resume key; all zero where the sender can't come back.
+    pub resume_hash: [u8; 32],
+    /// How many entries the pages hold in all.
+    pub entries: u32,
+    /// Sum of their sizes in bytes; `None` while one is unknown.
+    pub bytes: Option<u64>,
+}
+
+impl Message for Offer {
+    const KIND: Kind = Kind::Offer;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.transfer);
+        out.extend_from_slice(&self.resume_hash);
+        out.extend_from_slice(&self.entries.to_be_bytes());
+        out.extend_from_slice(&self.bytes.unwrap_or(UNKNOWN).to_be_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let transfer = reader.array("transfer")?;
+        let resume_hash = reader.array("resume hash")?;
+        let entries = reader.u32("entries")?;
+        if entries == 0 || entries > ENTRIES_CAP {
+            return Err(Malformed::OverCap { what: "entries" });
+        }
+        Ok(Offer { transfer, resume_hash, entries, bytes: known(reader.u64("bytes")?) })
+    }
+}
+
+fn known(size: u64) -> Option<u64> {
+    (size != UNKNOWN).then_some(size)
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A text for the receiver's screen.
+    Text,
+}
+
+/// A modification time: seconds since 1970 (may be negative) and nanoseconds under 10^9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Modified {
+    /// Whole seconds.
+    pub seconds: i64,
+    /// The rest.
+    pub nanos: u32,
+}
+
+/// One entry; its id is its place in the manifest, from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// File, folder or text.
+    pub kind: EntryKind,
+    /// Relative path, components joined by `/`, as the sender says it: hostile until `names` has read it.
+    pub path: String,
+    /// Bytes; `None` while unknown; 0 for a folder.
+    pub size: Option<u64>,
+    /// When it was last changed, if known.
+    pub modified: Option<Modified>,
+}
+
+impl Entry {
+    /// The fewest bytes that an entry takes.
+    const LEAST: usize = 1 + 2 + 8 + 1;
+
+    /// The bytes that this entry takes in a page.
+    pub fn encoded_len(&self) -> usize {
+        Entry::LEAST + self.path.len() + if self.modified.is_some() { 12 } else { 0 }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self.kind {
+            EntryKind::File => 0,
+            EntryKind::Folder => 1,
+            EntryKind::Text => 2,
+        });
+        put_string(out, &self.path, PATH_CAP);
+        out.extend_from_slice(&self.size.unwrap_or(UNKNOWN).to_be_bytes());
+        match self.modified {
+            None => out.push(0),
+            Some(Modified { seconds, nanos }) => {
+                out.push(1);
+                out.extend_from_slice(&seconds.to_be_bytes());
+                out.extend_from_slice(&nanos.to_be_bytes());
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let kind = match reader.u8("entry kind")? {
+            0 => EntryKind::File,
+            1 => EntryKind::Folder,
+            2 => EntryKind::Text,
+            _ => return Err(Malformed::Value { what: "entry kind" }),
+        };
+        let path = reader.string(PATH_CAP, "path")?;
+        let size = known(reader.u64("size")?);
+        if kind == EntryKind::Folder && size != Some(0) {
+            return Err(Malformed::Value { what: "size" });
+        }
+        let modified = if reader.bool("modified")? {
+            let seconds = reader.i64("modified")?;
+            let nanos = reader.u32("modified")?;
+            if nanos >= 1_000_000_000 {
+                return Err(Malformed::Value { what: "modified" });
+            }
+            Some(Modified { seconds, nanos })
+        } else {
+            None
+        };
+        Ok(Entry { kind, path, size, modified })
+    }
+}
+
+/// A page of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Id of the first entry here; pages follow each other without a gap.
+    pub first: u32,
+    /// At least one.
+    pub entries: Vec<Entry>,
+}
+
+impl Page {
+    /// Cuts a manifest into pages that fit their frames.
+    pub fn cut(entries: impl IntoIterator<Item = Entry>) -> impl Iterator<Item = Page> {
+        let mut entries = entries.into_iter().peekable();
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            entries.peek()?;
+            let mut page = Page { first, entries: Vec::new() };
+            let mut room = PAGE_CAP - 8;
+            while let Some(entry) = entries.next_if(|entry| entry.encoded_len() <= room) {
+                room -= entry.encoded_len();
+                page.entries.push(entry);
+            }
+            first += page.entries.len() as u32;
+            Some(page)
+        })
+    }
+}
+
+impl Message for Page {
+    const KIND: Kind = Kind::Page;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.first.to_be_bytes());
+        put_count(out, self.entries.len());
+        self.entries.iter().for_each(|entry| entry.encode(out));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let first = reader.u32("first")?;
+        let count = reader.count(ENTRIES_CAP as usize, Entry::LEAST, "page")?;
+        if count == 0 {
+            return Err(Malformed::Value { what: "page" });
+        }
+        let entries = (0..count).map(|_| Entry::read(reader)).collect::<Result<_, _>>()?;
+        Ok(Page { first, entries })
+    }
+}
+
+/// Freezes the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferEnd {
+    /// BLAKE3 over the payloads of all pages in order.
+    pub digest: [u8; 32],
+}
+
+impl Message for OfferEnd {
+    const KIND: Kind = Kind::OfferEnd;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.digest);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(OfferEnd { digest: reader.array("digest")? })
+    }
+}
+
+/// What the receiver wants of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not this one.
+    Leave,
+    /// All of it.
+    Take,
+    /// All but these chunks, as (first chunk, count), ascending, which it has and has hashed again.
+    TakeRest(Vec<(u32, u32)>),
+    /// It has a file of this size whose BLAKE3 is this: send only if yours differs.
+    Have([u8; 32]),
+}
+
+/// Neighbouring entries with one verdict; [`Verdict::TakeRest`] and [`Verdict::Have`] stand for one entry each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Id of the first entry.
+    pub first: u32,
+    /// How many, at least one.
+    pub count: u32,
+    /// The verdict on them.
+    pub verdict: Verdict,
+}
+
+/// A page of verdicts; together they cover every entry once, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdicts {
+    /// At least one.
+    pub runs: Vec<Run>,
+}
+
+impl Message for Verdicts {
+    const KIND: Kind = Kind::Verdicts;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_count(out, self.runs.len());
+        for run in &self.runs {
+            out.extend_from_slice(&run.first.to_be_bytes());
+            out.extend_from_slice(&run.count.to_be_bytes());
+            match &run.verdict {
+                Verdict::Leave => out.push(0),
+                Verdict::Take => out.push(1),
+                Verdict::TakeRest(ranges) => {
+                    out.push(2);
+                    put_count(out, ranges.len());
+                    for (first, count) in ranges {
+                        out.extend_from_slice(&first.to_be_bytes());
+                        out.extend_from_slice(&count.to_be_bytes());
+                    }
+                }
+                Verdict::Have(hash) => {
+                    out.push(3);
+                    out.extend_from_slice(hash);
+                }
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let count = reader.count(ENTRIES_CAP as usize, 9, "verdicts")?;
+        if count == 0 {
+            return Err(Malformed::Value { what: "verdicts" });
+        }
+        let runs = (0..count).map(|_| Run::read(reader)).collect::<Result<_, _>>()?;
+        Ok(Verdicts { runs })
+    }
+}
+
+impl Run {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let first = reader.u32("first")?;
+        let count = reader.u32("count")?;
+        let verdict = match reader.u8("verdict")? {
+            0 => Verdict::Leave,
+            1 => Verdict::Take,
+            2 => Verdict::TakeRest(read_ranges(reader)?),
+            3 => Verdict::Have(reader.array("hash")?),
+            _ => return Err(Malformed::Value { what: "verdict" }),
+        };
+        let single = matches!(verdict, Verdict::TakeRest(_) | Verdict::Have(_));
+        if count == 0 || (single && count != 1) || first.checked_add(count).is_none() {
+            return Err(Malformed::Value { what: "count" });
+        }
+        Ok(Run { first, count, verdict })
+    }
+}
+
+/// Ranges must ascend without touching, so that each set of chunks has one form.
+fn read_ranges(reader: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Malformed> {
+    let count = reader.count(PAGE_CAP / 8, 8, "ranges")?;
+    let mut ranges = Vec::with_capacity(count);
+    let mut free_from = 0u32;
+    for _ in 0..count {
+        let (first, count) = (reader.u32("ranges")?, reader.u32("ranges")?);
+        let end = first.checked_add(count).filter(|_| count > 0 && first >= free_from);
+        let end = end.ok_or(Malformed::Value { what: "ranges" })?;
+        free_from = end.saturating_add(1);
+        ranges.push((first, count));
+    }
+    Ok(ranges)
+}
+
+/// The receiver is ready: lanes may come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Go {
+    /// Random name of the session, for [`super::Method::Lane`].
+    pub session: [u8; 16],
+    /// How many lanes may be open at once; at least one.
+    pub lanes: u16,
+}
+
+impl Message for Go {
+    const KIND: Kind = Kind::Go;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.session);
+        out.extend_from_slice(&self.lanes.to_be_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let session = reader.array("session")?;
+        let lanes = reader.u16("lanes")?;
+        if lanes == 0 || lanes > LANES_CAP {
+            return Err(Malformed::OverCap { what: "lanes" });
+        }
+        Ok(Go { session, lanes })
+    }
+}
