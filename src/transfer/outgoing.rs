@@ -1,0 +1,358 @@
+//! The sender's side of the data plane: what is still to be sent, and the loop that sends it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
+use super::tree::{ChunkHasher, Forest, Hash};
+use crate::store::{SourceEntry, SourceFile, StoreError};
+use crate::wire::{
+    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Kind, LaneEnd, PACK_FILES, PACK_LEN, PIECE_CAP, Pack,
+    Packed, Verdict, Withdraw, header_of_piece,
+};
+
+/// Files up to this many bytes travel in packs: below it the cost of a file is its frames and system calls, above it
+/// its bytes.
+const SMALL: u64 = 128 * 1024;
+
+/// An accepted entry that could not be read as it was offered. The fault is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFailed {
+    /// Which entry.
+    pub id: u32,
+    /// What happened.
+    pub reason: String,
+}
+
+/// Everything that was accepted and is not sent yet; shared by the lanes of one transfer.
+pub struct Outgoing {
+    entries: Arc<Vec<SourceEntry>>,
+    queue: Mutex<Queue>,
+    /// What was sent of entries that are not acknowledged yet.
+    hashes: Mutex<HashMap<u32, Hash>>,
+    failed: Mutex<Vec<SourceFailed>>,
+    bytes: AtomicU64,
+    stopped: AtomicBool,
+}
+
+struct Queue {
+    todo: VecDeque<(u32, Verdict)>,
+    current: Option<Current>,
+}
+
+struct Current {
+    file: Arc<Sending>,
+    next_chunk: u64,
+}
+
+/// A large file under way.
+struct Sending {
+    id: u32,
+    size: u64,
+    source: SourceFile,
+    /// Chunks that the receiver has: hashed for the root, not sent.
+    held: Vec<(u32, u32)>,
+    forest: Mutex<Forest>,
+    chunks_left: AtomicU32,
+    failed: AtomicBool,
+}
+
+enum Work {
+    Chunk(Arc<Sending>, u64),
+    Pack(Vec<u32>),
+    /// Only send if it differs from what the receiver has.
+    Compare(u32, Hash),
+    Withdraw(Withdraw),
+}
+
+impl Outgoing {
+    /// Of `entries`, whose place is their id, those with a verdict that asks for data are sent. Folders carry none.
+    pub fn new(entries: Arc<Vec<SourceEntry>>, wanted: impl IntoIterator<Item = (u32, Verdict)>) -> Self {
+        let todo = wanted.into_iter().collect();
+        Outgoing {
+            entries,
+            queue: Mutex::new(Queue { todo, current: None }),
+            hashes: Mutex::default(),
+            failed: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes of file content handed to the lanes so far, those that need not be sent included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes the hash under which an entry was sent, once, to compare it with the receiver's.
+    pub fn take_hash(&self, id: u32) -> Option<Hash> {
+        lock(&self.hashes).remove(&id)
+    }
+
+    /// Takes the entries that failed here since the last call.
+    pub fn take_failed(&self) -> Vec<SourceFailed> {
+        std::mem::take(&mut *lock(&self.failed))
+    }
+
+    /// Makes every lane end at its next step.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn next_work(&self) -> Option<Work> {
+        let mut queue = lock(&self.queue);
+        if let Some(current) = &mut queue.current {
+            let work = Work::Chunk(Arc::clone(&current.file), current.next_chunk);
+            current.next_chunk += 1;
+            if current.next_chunk * CHUNK_LEN >= current.file.size {
+                queue.current = None;
+            }
+            return Some(work);
+        }
+        let mut pack = Vec::new();
+        let mut room = PACK_LEN;
+        while let Some((id, verdict)) = queue.todo.front() {
+            let id = *id;
+            let size = self.entries[id as usize].bytes;
+            if let Verdict::Have(hash) = verdict {
+                if !pack.is_empty() {
+                    break;
+                }
+                let work = Work::Compare(id, *hash);
+                queue.todo.pop_front();
+                return Some(work);
+            }
+            if size > SMALL {
+                if !pack.is_empty() {
+                    break;
+                }
+                let held = match queue.todo.pop_front() {
+                    Some((_, Verdict::TakeRest(held))) => held,
+                    _ => Vec::new(),
+                };
+                match self.begin(id, held) {
+                    Ok(file) => {
+                        queue.current = (size > CHUNK_LEN).then(|| Current { file: Arc::clone(&file), next_chunk: 1 });
+                        return Some(Work::Chunk(file, 0));
+                    }
+                    Err(error) => return Some(Work::Withdraw(self.fail(id, &error))),
+                }
+            }
+            if size > room || pack.len() == PACK_FILES {
+                break;
+            }
+            room -= size;
+            pack.push(id);
+            queue.todo.pop_front();
+        }
+        (!pack.is_empty()).then_some(Work::Pack(pack))
+    }
+
+    fn begin(&self, id: u32, held: Vec<(u32, u32)>) -> Result<Arc<Sending>, StoreError> {
+        let entry = &self.entries[id as usize];
+        Ok(Arc::new(Sending {
+            id,
+            size: entry.bytes,
+            source: entry.open()?,
+            held,
+            forest: Mutex::default(),
+            chunks_left: AtomicU32::new(entry.bytes.div_ceil(CHUNK_LEN) as u32),
+            failed: AtomicBool::new(false),
+        }))
+    }
+
+    fn fail(&self, id: u32, error: &StoreError) -> Withdraw {
+        let reason = error.to_string();
+        let mut failed = lock(&self.failed);
+        if !failed.iter().any(|failure| failure.id == id) {
+            failed.push(SourceFailed { id, reason: reason.clone() });
+        }
+        Withdraw { id, reason }
+    }
+
+    fn sent(&self, id: u32, hash: Hash) {
+        lock(&self.hashes).insert(id, hash);
+    }
+}
+
+/// Sends on one lane until nothing is left, then waits until the receiver has read it all.
+///
+/// # Errors
+/// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was under way on this
+/// lane is then not sent.
+pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
+    let mut buffer = vec![0; HEADER_LEN + PIECE_CAP];
+    while let Some(work) = outgoing.next_work() {
+        match work {
+            Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut buffer)?,
+            Work::Pack(ids) => send_pack(stream, outgoing, &ids)?,
+            Work::Compare(id, hash) => compare(stream, outgoing, id, hash, &mut buffer)?,
+            Work::Withdraw(message) => write_message(stream, &message)?,
+        }
+        if outgoing.stopped.load(Ordering::Relaxed) {
+            return Err(LaneError::Stopped);
+        }
+    }
+    write_message(stream, &LaneEnd)?;
+    stream.flush()?;
+    let header = read_header(stream)?;
+    if header.kind != Kind::LaneEnd {
+        return Err(LaneError::Misplaced { kind: header.kind, place: "where the end of the lane was due" });
+    }
+    read_message::<LaneEnd>(stream, header)?;
+    Ok(())
+}
+
+fn send_chunk(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    file: &Sending,
+    index: u64,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    if file.failed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let offset = index * CHUNK_LEN;
+    let len = CHUNK_LEN.min(file.size - offset);
+    let held = file.held.iter().any(|(first, count)| (*first..first + count).contains(&(index as u32)));
+    if !held {
+        write_message(stream, &Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw })?;
+    }
+    let mut hasher = ChunkHasher::new(offset);
+    let mut done = 0;
+    while done < len {
+        let piece = PIECE_CAP.min((len - done) as usize);
+        let bytes = &mut buffer[HEADER_LEN..HEADER_LEN + piece];
+        if let Err(error) = read_full(&file.source, offset + done, bytes) {
+            return withdraw(stream, outgoing, file, &error);
+        }
+        hasher.update(bytes);
+        if !held {
+            buffer[..HEADER_LEN].copy_from_slice(&header_of_piece(piece));
+            stream.write_all(&buffer[..HEADER_LEN + piece])?;
+        }
+        outgoing.bytes.fetch_add(piece as u64, Ordering::Relaxed);
+        done += piece as u64;
+    }
+    let value = hasher.finish(file.size <= CHUNK_LEN);
+    if !held {
+        write_message(stream, &ChunkEnd { subtree: value })?;
+    }
+    lock(&file.forest).insert(index, value);
+    if file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(stream, outgoing, file) } else { Ok(()) }
+}
+
+fn end_file(stream: &mut impl LaneStream, outgoing: &Outgoing, file: &Sending) -> Result<(), LaneError> {
+    if let Err(error) = file.source.check_unchanged() {
+        return withdraw(stream, outgoing, file, &error);
+    }
+    let root = lock(&file.forest).root(file.size).expect("the lane that sends the last chunk comes after all others");
+    outgoing.sent(file.id, root);
+    write_message(stream, &FileEnd { id: file.id, size: file.size, root })
+}
+
+fn withdraw(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    file: &Sending,
+    error: &StoreError,
+) -> Result<(), LaneError> {
+    file.failed.store(true, Ordering::Relaxed);
+    write_message(stream, &outgoing.fail(file.id, error))
+}
+
+/// Small files are read whole before a byte is sent, so that a bad one is withdrawn and the rest still goes.
+fn send_pack(stream: &mut impl LaneStream, outgoing: &Outgoing, ids: &[u32]) -> Result<(), LaneError> {
+    let mut pack = Pack { files: Vec::with_capacity(ids.len()) };
+    let mut bytes = Vec::new();
+    for &id in ids {
+        match read_small(&outgoing.entries[id as usize], &mut bytes) {
+            Ok((len, hash)) => {
+                outgoing.sent(id, hash);
+                pack.files.push(Packed { id, len, hash });
+            }
+            Err(error) => write_message(stream, &outgoing.fail(id, &error))?,
+        }
+    }
+    if pack.files.is_empty() {
+        return Ok(());
+    }
+    write_message(stream, &pack)?;
+    for piece in bytes.chunks(PIECE_CAP) {
+        stream.write_all(&header_of_piece(piece.len()))?;
+        stream.write_all(piece)?;
+        outgoing.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Appends the file to `bytes`, or leaves them as they were.
+fn read_small(entry: &SourceEntry, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
+    let start = bytes.len();
+    let read = entry.open().and_then(|source| {
+        bytes.resize(start + entry.bytes as usize, 0);
+        read_full(&source, 0, &mut bytes[start..])?;
+        source.check_unchanged()
+    });
+    if let Err(error) = read {
+        bytes.truncate(start);
+        return Err(error);
+    }
+    Ok((entry.bytes as u32, *blake3::hash(&bytes[start..]).as_bytes()))
+}
+
+/// Hashes a file that the receiver seems to have, and queues it in full if it differs.
+fn compare(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    id: u32,
+    theirs: Hash,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    let entry = &outgoing.entries[id as usize];
+    match hash_source(entry, buffer) {
+        Ok(ours) if ours == theirs => {
+            outgoing.sent(id, ours);
+            outgoing.bytes.fetch_add(entry.bytes, Ordering::Relaxed);
+            write_message(stream, &FileEnd { id, size: entry.bytes, root: ours })
+        }
+        Ok(_) => {
+            lock(&outgoing.queue).todo.push_back((id, Verdict::Take));
+            Ok(())
+        }
+        Err(error) => write_message(stream, &outgoing.fail(id, &error)),
+    }
+}
+
+fn hash_source(entry: &SourceEntry, buffer: &mut [u8]) -> Result<Hash, StoreError> {
+    let source = entry.open()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut done = 0;
+    while done < entry.bytes {
+        let bytes = &mut buffer[..PIECE_CAP.min((entry.bytes - done) as usize)];
+        read_full(&source, done, bytes)?;
+        hasher.update(bytes);
+        done += bytes.len() as u64;
+    }
+    source.check_unchanged()?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Fills `bytes` from the source; a file that ends early has changed since it was offered.
+fn read_full(source: &SourceFile, offset: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match source.read_at(offset + done as u64, &mut bytes[done..])? {
+            0 => return Err(source.changed()),
+            count => done += count,
+        }
+    }
+    Ok(())
+}
+
+/// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
