@@ -1,1 +1,25 @@
-//! placeholder
+//! The control plane: one paired connection from its first byte to the last acknowledgement, for each dialect.
+//!
+//! A session goes through its phases in one order: pair, greet, offer, verdict, lanes, acknowledgements, farewell. In
+//! each phase only the frames of that phase are read (`conn`), so nothing can be said out of turn.
+
+mod classic_inbox;
+mod classic_sender;
+mod conn;
+mod consent;
+mod error;
+mod host;
+mod inbox;
+mod lanes;
+mod offer;
+mod opening;
+mod sender;
+mod web_notice;
+
+pub use classic_sender::ClassicSender;
+pub use consent::{Level, Standing};
+pub use error::SessionError;
+pub use host::Host;
+pub use inbox::{Classic, Ended, Inbox, InboxRules};
+pub use opening::Target;
+pub use sender::Sender;

@@ -1,0 +1,272 @@
+//! A tutorial sender: one header, the bytes, the end. Nothing is encrypted, and nothing can be answered.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, timeout_at};
+
+use super::consent::{Standing, consent, refusal};
+use super::error::SessionError;
+use super::inbox::{Classic, Inbox, PROGRESS_EVERY, wire_name};
+use crate::classic::{Claim, Repair, Scan};
+use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer};
+use crate::names::{FileName, RelPath};
+use crate::net::accept::Arrival;
+use crate::store::{PartialFile, PlannedEntry, PlannedKind, Whole};
+use crate::transfer::Hash;
+use crate::wire::RefuseCode;
+
+/// A tutorial sender that says nothing for this long is gone.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What is read at once. Large enough that a full buffer can't be taken for the end of a header.
+const READ_LEN: usize = 256 * 1024;
+
+/// A header that was read, and what came with it.
+struct Announced {
+    scan: Scan,
+    /// File bytes that came with the header.
+    first: Vec<u8>,
+    name: String,
+    claim: Claim,
+}
+
+impl Inbox {
+    /// Serves a tutorial sender to the end of its stream.
+    pub(super) async fn serve_classic(&self, arrival: Arrival) -> Result<(), SessionError> {
+        let address = arrival.peer;
+        if self.rules.classic == Classic::Off {
+            let text = "a sender that speaks the tutorial's protocol was turned away by `--classic off`";
+            return Err(SessionError::Declined(refusal(RefuseCode::Declined, text)));
+        }
+        let Arrival { mut stream, pass, head_deadline, .. } = arrival;
+        let announced = timeout_at(head_deadline, read_header(&mut stream)).await;
+        let announced = announced.map_err(|_| SessionError::TooSlow)??;
+        pass.promote();
+        let peer = Peer { id: address.ip().to_string(), name: String::new(), address, dialect: Dialect::Classic };
+        self.host().reporter.tell(Event::Peer { peer: peer.clone(), label: Standing::OPEN.label });
+        let transfer = data_encoding::HEXLOWER.encode(&wire_name());
+        let offer = offer_of(&transfer, peer, &announced);
+        self.host().reporter.tell(Event::Offer(offer.clone()));
+        let place = match self.consent_to_classic(offer, &announced).await {
+            Ok(place) => place,
+            Err(SessionError::Declined(refuse)) => {
+                self.host().reporter.tell(Event::Refused { transfer, reason: refuse.text });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.host().reporter.tell(Event::Accepted { transfer: transfer.clone() });
+        let (_, stream) = stream.into_parts();
+        match self.receive_classic(stream, announced, &transfer).await {
+            Ok(finished) => {
+                place.keep();
+                self.host().reporter.tell(finished);
+                self.ended(ExitCode::Ok, address.ip());
+            }
+            Err(error) => {
+                drop(place);
+                let failure = error.failure();
+                let code = failure.code;
+                self.host().reporter.tell(Event::Failed { transfer: Some(transfer), failure });
+                self.ended(code, address.ip());
+            }
+        }
+        Ok(())
+    }
+
+    async fn consent_to_classic(
+        &self,
+        offer: Offer,
+        announced: &Announced,
+    ) -> Result<super::inbox::Place<'_>, SessionError> {
+        // More digits may still turn out to be data, so only a settled size can be too large.
+        if announced.scan.is_settled() && announced.claim.likely == announced.claim.at_most {
+            self.within_limits(Some(announced.claim.at_most))?;
+        }
+        if self.rules.classic == Classic::Ask {
+            let reporter = &*self.host().reporter;
+            consent(reporter, self.rules.yes, Standing::OPEN, offer).await.map_err(SessionError::Declined)?;
+        }
+        self.take_place()
+    }
+
+    async fn receive_classic(
+        &self,
+        stream: tokio::net::TcpStream,
+        announced: Announced,
+        transfer: &str,
+    ) -> Result<Event, SessionError> {
+        let path = RelPath::from(FileName::from_stranger(&announced.name));
+        let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: None, modified: None };
+        let (folder, if_exists) = (Arc::clone(&self.folder), self.rules.if_exists);
+        let started = Instant::now();
+        let (name, claim) = (announced.name.clone(), announced.claim);
+        let socket = stream.into_std().map_err(SessionError::Cut)?;
+        socket.set_nonblocking(false).map_err(SessionError::Cut)?;
+        socket.set_read_timeout(Some(IDLE)).map_err(SessionError::Cut)?;
+        let cut = Cut(socket.try_clone().map_err(SessionError::Cut)?);
+        let moved = Arc::new(AtomicU64::new(0));
+        let most = self.rules.max_size;
+        let counter = Arc::clone(&moved);
+        let mut storing = spawn_blocking(move || {
+            let intake = folder.begin(vec![entry], if_exists)?;
+            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, &counter)?;
+            let (_, placed) = intake.commit(vec![whole]).pop().expect("one result for one file");
+            let placed = placed?;
+            intake.finish()?;
+            Ok::<_, SessionError>((placed, hash))
+        });
+        let mut progress = interval(PROGRESS_EVERY);
+        let mut seen = 0;
+        let (placed, hash) = loop {
+            tokio::select! {
+                stored = &mut storing => break stored.map_err(|_| SessionError::broke("something that this program can't handle"))??,
+                _ = progress.tick() => {
+                    let bytes = moved.load(Ordering::Relaxed);
+                    if bytes != seen {
+                        seen = bytes;
+                        let (transfer, total) = (transfer.to_owned(), Some(claim.at_most.max(bytes)));
+                        self.host().reporter.tell(Event::Progress { transfer, bytes, total });
+                    }
+                }
+            }
+        };
+        drop(cut);
+        self.host().reporter.tell(Event::Stored {
+            transfer: transfer.to_owned(),
+            name: placed.name.as_str().to_owned(),
+            offered: name,
+            path: Some(placed.path.to_string_lossy().into_owned()),
+            bytes: placed.bytes,
+            blake3: data_encoding::HEXLOWER.encode(&hash),
+        });
+        Ok(Event::Finished {
+            transfer: transfer.to_owned(),
+            files: 1,
+            bytes: placed.bytes,
+            seconds: started.elapsed().as_secs_f64(),
+            label: Standing::OPEN.label,
+        })
+    }
+}
+
+/// Ends the blocking reader when the session is dropped.
+struct Cut(std::net::TcpStream);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // A socket that the peer has closed already needs no cutting.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+fn offer_of(transfer: &str, peer: Peer, announced: &Announced) -> Offer {
+    let bytes = Some(announced.claim.at_most);
+    let entry = OfferedEntry { name: announced.name.clone(), bytes, kind: EntryKind::File };
+    Offer {
+        transfer: transfer.to_owned(),
+        peer,
+        label: Standing::OPEN.label,
+        files: 1,
+        bytes,
+        entries: vec![entry],
+        entries_left_out: 0,
+    }
+}
+
+/// Reads until name and size stand, in the pieces in which they arrived.
+async fn read_header(stream: &mut crate::net::prefixed::Prefixed) -> Result<Announced, SessionError> {
+    let ends = stream.read_ends().to_vec();
+    let mut scan = Scan::new();
+    let mut first = Vec::new();
+    let mut take = |scan: &mut Scan, read: &[u8]| {
+        let parts = scan.push(read).map_err(|error| SessionError::broke(error.to_string()))?;
+        parts.iter().for_each(|part| first.extend_from_slice(part));
+        Ok::<_, SessionError>(())
+    };
+    let mut prefix = vec![0; stream.prefix().len()];
+    stream.read_exact(&mut prefix).await.map_err(SessionError::Cut)?;
+    let mut start = 0;
+    for end in ends {
+        take(&mut scan, &prefix[start..end])?;
+        start = end;
+    }
+    let mut buffer = vec![0; READ_LEN];
+    while scan.claim().is_none() {
+        let count = stream.read(&mut buffer).await.map_err(SessionError::Cut)?;
+        if count == 0 {
+            return Err(SessionError::broke("it closed the connection within its header"));
+        }
+        take(&mut scan, &buffer[..count])?;
+    }
+    let name = scan.name().unwrap_or_default().to_owned();
+    let claim = scan.claim().expect("the loop ends when there is one");
+    Ok(Announced { scan, first, name, claim })
+}
+
+/// Reads to the end of the stream, then solves what was the size and what was the file.
+fn store_stream(
+    mut socket: std::net::TcpStream,
+    announced: Announced,
+    file: PartialFile,
+    most: Option<u64>,
+    moved: &AtomicU64,
+) -> Result<(Whole, Hash), SessionError> {
+    let Announced { mut scan, first, .. } = announced;
+    let mut hasher = blake3::Hasher::new();
+    let mut take = |bytes: &[u8]| {
+        hasher.update(bytes);
+        let total = moved.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if most.is_some_and(|most| total > most) {
+            let text = format!("at most {} are taken here", crate::names::human_bytes(most.unwrap_or_default()));
+            return Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)));
+        }
+        Ok(file.append(bytes)?)
+    };
+    take(&first)?;
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        let count = match socket.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(SessionError::Cut(error)),
+        };
+        let parts = scan.push(&buffer[..count]).map_err(|error| SessionError::broke(error.to_string()))?;
+        parts.into_iter().try_for_each(&mut take)?;
+    }
+    let whole = scan.finish().map_err(|error| SessionError::Incomplete(error.to_string()))?;
+    let hash = match whole.repair {
+        Repair::None => *hasher.finalize().as_bytes(),
+        Repair::Prepend(digits) => {
+            file.insert_front(&digits)?;
+            hash_of(&file)?
+        }
+        Repair::Strip(count) => {
+            file.remove_front(count as u64)?;
+            hash_of(&file)?
+        }
+    };
+    Ok((file.complete(whole.size)?, hash))
+}
+
+fn hash_of(file: &PartialFile) -> Result<Hash, SessionError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_LEN];
+    let mut offset = 0;
+    loop {
+        match file.read_at(offset, &mut buffer)? {
+            0 => return Ok(*hasher.finalize().as_bytes()),
+            count => {
+                hasher.update(&buffer[..count]);
+                offset += count as u64;
+            }
+        }
+    }
+}

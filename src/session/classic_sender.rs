@@ -1,0 +1,175 @@
+//! Sending as the tutorial does: the header alone, a pause so that it is read alone, the bytes, the end.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use super::consent::Standing;
+use super::error::SessionError;
+use super::inbox::{PROGRESS_EVERY, wire_name};
+use crate::classic;
+use crate::events::{Dialect, EntryKind, Event, ExitCode, Failure, Offer, OfferedEntry, Peer, Reporter};
+use crate::net::dial;
+use crate::store::{SourceEntry, StoreError};
+
+/// How long the peer's system may take to acknowledge the header.
+const HEADER_ACK: Duration = Duration::from_secs(2);
+
+/// How often that is looked at.
+const ACK_POLL: Duration = Duration::from_millis(10);
+
+/// How long a receiver that has the header may take to read it, before data follows it into the same buffer.
+const HEADER_READ: Duration = Duration::from_millis(100);
+
+/// A receiver that takes nothing for this long, or does not close after the end, is given up.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Bytes read and written in one go.
+const STEP: usize = 256 * 1024;
+
+/// One file for a tutorial receiver.
+pub struct ClassicSender {
+    /// What is sent.
+    pub entry: SourceEntry,
+    /// The address to send from, if one was asked for.
+    pub source: Option<IpAddr>,
+    /// Where it is told.
+    pub reporter: Arc<dyn Reporter>,
+}
+
+impl ClassicSender {
+    /// Sends the file to the first of `addresses` that answers. `Ok` means that the receiver took every byte and closed
+    /// in order: sent, not confirmed.
+    ///
+    /// # Errors
+    /// The failure, with the exit code that stands for it.
+    pub async fn send(&self, addresses: &[SocketAddr]) -> Result<(), (Option<String>, Failure)> {
+        let dialled = dial::dial_any(addresses, self.source.as_slice()).await;
+        let mut socket = dialled.map_err(|error| (None, SessionError::from(error).failure()))?;
+        let transfer = data_encoding::HEXLOWER.encode(&wire_name());
+        let failed = |error: SessionError| {
+            let mut failure = error.failure();
+            if failure.code == ExitCode::Incomplete {
+                failure.hint = "the receiver may have kept a part; look there, and send again".to_owned();
+            }
+            (Some(transfer.clone()), failure)
+        };
+        let address = socket.peer_addr().map_err(|error| failed(SessionError::Cut(error)))?;
+        self.announce(&transfer, address);
+        let started = Instant::now();
+        self.stream(&mut socket, &transfer).await.map_err(failed)?;
+        self.reporter.tell(Event::Finished {
+            transfer: transfer.clone(),
+            files: 1,
+            bytes: self.entry.bytes,
+            seconds: started.elapsed().as_secs_f64(),
+            label: Standing::OPEN.label,
+        });
+        Ok(())
+    }
+
+    fn announce(&self, transfer: &str, address: SocketAddr) {
+        let peer = Peer { id: address.ip().to_string(), name: String::new(), address, dialect: Dialect::Classic };
+        let bytes = Some(self.entry.bytes);
+        self.reporter.tell(Event::Peer { peer: peer.clone(), label: Standing::OPEN.label });
+        self.reporter.tell(Event::Offer(Offer {
+            transfer: transfer.to_owned(),
+            peer,
+            label: Standing::OPEN.label,
+            files: 1,
+            bytes,
+            entries: vec![OfferedEntry { name: self.entry.offered.clone(), bytes, kind: EntryKind::File }],
+            entries_left_out: 0,
+        }));
+    }
+
+    async fn stream(&self, socket: &mut TcpStream, transfer: &str) -> Result<(), SessionError> {
+        let source = Arc::new(self.entry.open()?);
+        write(socket, &classic::header(&self.entry.offered, self.entry.bytes)).await?;
+        header_alone(socket).await;
+        let mut sent = 0;
+        let mut told = Instant::now();
+        let mut buffer = vec![0; STEP];
+        while sent < self.entry.bytes {
+            let reader = Arc::clone(&source);
+            let read = spawn_blocking(move || {
+                let count = reader.read_at(sent, &mut buffer)?;
+                Ok::<_, StoreError>((buffer, count))
+            });
+            let (read, count) = read.await.map_err(|error| SessionError::Cut(error.into()))??;
+            buffer = read;
+            write(socket, &buffer[..count]).await?;
+            sent += count as u64;
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                let (transfer, total) = (transfer.to_owned(), Some(self.entry.bytes));
+                self.reporter.tell(Event::Progress { transfer, bytes: sent, total });
+            }
+        }
+        source.check_unchanged()?;
+        socket.shutdown().await.map_err(SessionError::Cut)?;
+        let mut rest = [0; 1024];
+        loop {
+            match timeout(STALLED, socket.read(&mut rest)).await.map_err(|_| SessionError::Silent)? {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => return Err(SessionError::Cut(error)),
+            }
+        }
+    }
+}
+
+async fn write(socket: &mut TcpStream, bytes: &[u8]) -> Result<(), SessionError> {
+    timeout(STALLED, socket.write_all(bytes)).await.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)
+}
+
+/// Waits until the receiver's system has the header, and gives the receiver time to read it: a tutorial receiver takes
+/// its header from one read, and what comes with it would be lost.
+async fn header_alone(socket: &TcpStream) {
+    let waiting = async {
+        while unacknowledged(socket).is_ok_and(|bytes| bytes > 0) {
+            sleep(ACK_POLL).await;
+        }
+    };
+    // A receiver whose system is that slow gets the plain pause.
+    let _ = timeout(HEADER_ACK, waiting).await;
+    sleep(HEADER_READ).await;
+}
+
+/// Bytes that the peer's system has not acknowledged, by `tx_queue` in `/proc/net/tcp`.
+#[cfg(target_os = "linux")]
+fn unacknowledged(socket: &TcpStream) -> io::Result<u64> {
+    let (local, remote) = (proc_form(socket.local_addr()?), proc_form(socket.peer_addr()?));
+    let table = if socket.local_addr()?.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let table = std::fs::read_to_string(table)?;
+    let queue = table.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let ours = fields.next() == Some(&local) && fields.next() == Some(&remote);
+        let (queue, _) = fields.nth(1).filter(|_| ours)?.split_once(':')?;
+        u64::from_str_radix(queue, 16).ok()
+    });
+    queue.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// An address as `/proc/net/tcp` writes it: 32-bit words in the machine's byte order, then the port.
+#[cfg(target_os = "linux")]
+fn proc_form(address: SocketAddr) -> String {
+    let octets = match address.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let words = octets.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    words.map(|word| format!("{word:08X}")).collect::<String>() + &format!(":{:04X}", address.port())
+}
+
+/// Unknown here: the plain pause has to do.
+#[cfg(not(target_os = "linux"))]
+fn unacknowledged(_: &TcpStream) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}

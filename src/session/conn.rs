@@ -1,0 +1,127 @@
+//! The control connection: whole frames over an async stream, nothing buffered that has no place in this phase.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::SessionError;
+use crate::wire::{HEADER_LEN, Header, Kind, Message, Ping, Refuse, frame};
+
+/// An end that has nothing to say pings this often.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// A peer that said nothing for this long is gone: four pings were missed.
+pub(super) const SILENCE: Duration = Duration::from_secs(40);
+
+/// What is read from the socket in one go; control messages are small.
+const READ_STEP: usize = 16 * 1024;
+
+/// One frame with its kind checked against what the phase allows.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Frame {
+    pub(super) fn decode<M: Message>(&self) -> Result<M, SessionError> {
+        debug_assert_eq!(self.kind, M::KIND);
+        M::decode(&self.payload).map_err(SessionError::malformed)
+    }
+}
+
+/// Frames over a stream. Reading is cancel-safe: a frame is either handed out whole or stays in `unread`.
+pub(super) struct Conn<S> {
+    stream: S,
+    unread: Vec<u8>,
+    heard: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Conn { stream, unread: Vec::new(), heard: Instant::now() }
+    }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Gives the stream back. Fails if the peer has sent frames that nobody has read.
+    pub(super) fn into_stream(self) -> Result<S, SessionError> {
+        if self.unread.is_empty() { Ok(self.stream) } else { Err(SessionError::broke("frames that come too early")) }
+    }
+
+    pub(super) async fn send<M: Message>(&mut self, message: &M) -> Result<(), SessionError> {
+        let bytes = frame(message);
+        let write = async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await
+        };
+        match timeout(SILENCE, write).await {
+            Ok(written) => written.map_err(SessionError::Cut),
+            Err(_) => Err(SessionError::Silent),
+        }
+    }
+
+    /// The next frame whose kind `allowed` accepts. A refusal is an error, a ping is swallowed.
+    pub(super) async fn recv(&mut self, allowed: impl Fn(Kind) -> bool) -> Result<Frame, SessionError> {
+        loop {
+            let frame = self.next(&allowed).await?;
+            match frame.kind {
+                Kind::Ping => drop(frame.decode::<Ping>()?),
+                Kind::Refuse => return Err(SessionError::refused(frame.decode::<Refuse>()?)),
+                _ => return Ok(frame),
+            }
+        }
+    }
+
+    /// The next message, which must be an `M`.
+    pub(super) async fn expect<M: Message>(&mut self) -> Result<M, SessionError> {
+        self.recv(|kind| kind == M::KIND).await?.decode()
+    }
+
+    /// The next frame of any allowed kind, pings and refusals among them. A peer that says nothing is given up.
+    async fn next(&mut self, allowed: &impl Fn(Kind) -> bool) -> Result<Frame, SessionError> {
+        loop {
+            if let Some(bytes) = self.unread.first_chunk::<HEADER_LEN>() {
+                let header = Header::parse(*bytes).map_err(SessionError::bad_frame)?;
+                if !allowed(header.kind) && !matches!(header.kind, Kind::Ping | Kind::Refuse) {
+                    return Err(SessionError::misplaced(header.kind));
+                }
+                let end = HEADER_LEN + header.len;
+                if self.unread.len() >= end {
+                    let payload = self.unread[HEADER_LEN..end].to_vec();
+                    self.unread.drain(..end);
+                    return Ok(Frame { kind: header.kind, payload });
+                }
+            }
+            self.unread.reserve(READ_STEP);
+            let read = timeout_at(self.heard + SILENCE, self.stream.read_buf(&mut self.unread)).await;
+            if read.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)? == 0 {
+                return Err(SessionError::Cut(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.heard = Instant::now();
+        }
+    }
+
+    /// Says why, as far as the peer still listens, and closes.
+    pub(super) async fn refuse(mut self, refuse: Refuse) {
+        if self.send(&refuse).await.is_ok() {
+            self.close().await;
+        }
+    }
+
+    /// Closes this half and waits a moment for the other, so that a reset can't overtake the last frame.
+    pub(super) async fn close(mut self) {
+        let linger = async {
+            self.stream.shutdown().await?;
+            let mut rest = [0; 1024];
+            while self.stream.read(&mut rest).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // The connection is over either way.
+        let _ = timeout(Duration::from_secs(2), linger).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! Who is taken without asking, and what a person is asked.
+
+use crate::events::{Answer, Label, NoReason, Offer, Question, Reporter};
+use crate::wire::{Refuse, RefuseCode, VERSION};
+
+/// How far a way of pairing is trusted when nobody is asked: what `--yes` compares with (product.md 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Anyone, without encryption.
+    Open,
+    /// Encrypted, or a code that a replaced page may have leaked.
+    Private,
+    /// Both ends are known by their keys.
+    Verified,
+}
+
+/// What a paired peer is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What every transfer of the peer is labelled with.
+    pub label: Label,
+    /// What `--yes` counts it as.
+    pub counts_as: Level,
+}
+
+impl Standing {
+    /// Proven with the `qrdrop://` link, by comparing codes, or as a remembered device.
+    pub const VERIFIED: Standing = Standing { label: Label::Verified, counts_as: Level::Verified };
+    /// Proven with the `http://` link: the sender knows our key, but the code may have leaked through a phone.
+    pub const SCANNED: Standing = Standing { label: Label::Verified, counts_as: Level::Private };
+    /// Not encrypted.
+    pub const OPEN: Standing = Standing { label: Label::Open, counts_as: Level::Open };
+}
+
+/// Takes the offer by the rule of `--yes`, or asks. A no comes with what to tell the peer.
+pub(super) async fn consent(
+    reporter: &dyn Reporter,
+    yes: Option<Level>,
+    standing: Standing,
+    offer: Offer,
+) -> Result<(), Refuse> {
+    if yes.is_some_and(|level| standing.counts_as >= level) {
+        return Ok(());
+    }
+    let note = yes.and_then(|_| match standing.counts_as {
+        Level::Verified => None,
+        Level::Private => Some("the code was scanned from the screen; whoever saw it could be sending".to_owned()),
+        Level::Open => Some("nothing about this sender is proven, and nothing is encrypted".to_owned()),
+    });
+    let (code, text) = match reporter.ask(Question::Accept { offer, note }).await {
+        Answer::Yes => return Ok(()),
+        Answer::No(NoReason::Person) => (RefuseCode::Declined, "the person there said no".to_owned()),
+        Answer::No(NoReason::Timeout) => (RefuseCode::NoAnswer, "nobody answered there in time".to_owned()),
+        Answer::No(NoReason::NoTerminal) => {
+            let flag = match standing.counts_as {
+                Level::Verified => "--yes",
+                Level::Private => "--yes=private",
+                Level::Open => "--yes=open",
+            };
+            (RefuseCode::NobodyToAsk, format!("there is no terminal there to ask at, and it runs without `{flag}`"))
+        }
+    };
+    Err(refusal(code, text))
+}
+
+/// A refusal in this version's words.
+pub(super) fn refusal(code: RefuseCode, text: impl Into<String>) -> Refuse {
+    Refuse { code, versions: vec![VERSION], text: text.into() }
+}

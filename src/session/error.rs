@@ -1,0 +1,173 @@
+//! How a session fails: what happened, whose fault it is, what to try.
+
+use std::io;
+
+use crate::events::{ExitCode, Failure};
+use crate::names::inert;
+use crate::net::NetError;
+use crate::pairing::{self, PairingError};
+use crate::store::StoreError;
+use crate::wire::{FrameError, Kind, Malformed, Refuse, RefuseCode};
+
+/// Why a session ended without everything stored.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The connection broke.
+    #[error("the connection was cut ({0})")]
+    Cut(#[source] io::Error),
+    /// The peer gave no sign of life.
+    #[error("the other side gave no sign of life for too long")]
+    Silent,
+    /// The peer did not get through pairing in time.
+    #[error("the other side took too long to pair")]
+    TooSlow,
+    /// The peer broke the protocol.
+    #[error("the other side broke the protocol: {0}")]
+    Broke(String),
+    /// The peer refused.
+    #[error("{}", told(.0))]
+    Refused(Refuse),
+    /// The receiver's key is not the one in the link.
+    #[error("the device that answers does not hold the key of the invitation")]
+    WrongKey,
+    /// The peer could not prove that it knows the secret, or its TLS is not ours.
+    #[error("pairing failed: {0}")]
+    Pairing(String),
+    /// Somebody did not confirm the six digits.
+    #[error("the codes were not confirmed as the same: {0}")]
+    CodeDiffers(&'static str),
+    /// No connection could be made.
+    #[error(transparent)]
+    Unreachable(#[from] NetError),
+    /// A file, folder or disk on this machine.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// This side declined, and has told the peer.
+    #[error("{}", .0.text)]
+    Declined(Refuse),
+    /// Some of what was accepted was not stored.
+    #[error("{0}")]
+    Incomplete(String),
+    /// This program is leaving.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The peer's refusal in our words where the code is known, in its own, made inert, where that says more.
+fn told(refuse: &Refuse) -> String {
+    match refuse.code {
+        RefuseCode::Version => {
+            format!("the other side speaks version {} of the protocol", list(&refuse.versions))
+        }
+        RefuseCode::Declined => "the person at the other side said no".to_owned(),
+        RefuseCode::NoAnswer => "nobody answered at the other side in time".to_owned(),
+        _ => format!("the other side refused: {}", inert(&refuse.text)),
+    }
+}
+
+fn list(versions: &[u16]) -> String {
+    versions.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl SessionError {
+    pub(super) fn broke(what: impl Into<String>) -> Self {
+        SessionError::Broke(what.into())
+    }
+
+    pub(super) fn malformed(error: Malformed) -> Self {
+        SessionError::Broke(error.to_string())
+    }
+
+    pub(super) fn bad_frame(error: FrameError) -> Self {
+        SessionError::Broke(error.to_string())
+    }
+
+    pub(super) fn misplaced(kind: Kind) -> Self {
+        SessionError::Broke(format!("`{kind:?}` has no place here"))
+    }
+
+    /// The peer refused, for whatever reason.
+    pub(super) fn refused(refuse: Refuse) -> Self {
+        SessionError::Refused(refuse)
+    }
+
+    /// A TLS handshake that failed: a wrong key is an alarm, everything else a peer that isn't ours.
+    pub(super) fn handshake(error: io::Error) -> Self {
+        match pairing::tls::refusal(&error) {
+            Some(PairingError::WrongKey) => SessionError::WrongKey,
+            Some(other) => SessionError::Pairing(other.to_string()),
+            None if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                SessionError::Pairing(error.to_string())
+            }
+            None => SessionError::Cut(error),
+        }
+    }
+
+    /// What to tell the peer before hanging up; `None` where it has gone or has said the last word itself.
+    pub(super) fn parting(&self) -> Option<Refuse> {
+        let (code, text) = match self {
+            SessionError::Broke(_) => (RefuseCode::Malformed, self.to_string()),
+            SessionError::TooSlow | SessionError::Pairing(_) => (RefuseCode::Pairing, self.to_string()),
+            SessionError::CodeDiffers(_) => (RefuseCode::CodeDiffers, self.to_string()),
+            SessionError::Store(error) if error.is_disk_full() => (RefuseCode::DiskFull, error.for_peer().to_owned()),
+            SessionError::Store(error) => (RefuseCode::Storage, error.for_peer().to_owned()),
+            SessionError::Declined(refuse) => return Some(refuse.clone()),
+            SessionError::Interrupted => (RefuseCode::Cancelled, "the other side has left".to_owned()),
+            SessionError::Cut(_)
+            | SessionError::Silent
+            | SessionError::Refused(_)
+            | SessionError::WrongKey
+            | SessionError::Unreachable(_)
+            | SessionError::Incomplete(_) => return None,
+        };
+        Some(super::consent::refusal(code, text))
+    }
+
+    /// As a person and a script are told.
+    pub fn failure(&self) -> Failure {
+        let (code, hint) = match self {
+            SessionError::Cut(_) | SessionError::Silent => {
+                (ExitCode::Incomplete, "nothing half-done was kept under a final name; check the network and send again")
+            }
+            SessionError::TooSlow | SessionError::Pairing(_) => {
+                (ExitCode::Pairing, "scan the code that is on the receiver's screen now")
+            }
+            SessionError::Broke(_) => {
+                (ExitCode::Incomplete, "use the same version of qrdrop on both sides; if they are, this is a defect: report it")
+            }
+            SessionError::Refused(refuse) | SessionError::Declined(refuse) => refused(refuse),
+            SessionError::WrongKey => (
+                ExitCode::Pairing,
+                "nothing was sent; another device has this address now, or someone is in between: scan the code again",
+            ),
+            SessionError::CodeDiffers(_) => (
+                ExitCode::Pairing,
+                "nothing was sent; if the digits differed, someone may be in between: scan the QR code instead",
+            ),
+            SessionError::Unreachable(error) => (ExitCode::Nobody, error.hint().unwrap_or_default()),
+            SessionError::Store(error) => (ExitCode::Local, error.hint()),
+            SessionError::Incomplete(_) => (ExitCode::Incomplete, "what was stored stays; send the rest again"),
+            SessionError::Interrupted => (ExitCode::Interrupted, ""),
+        };
+        Failure::new(code, self.to_string(), hint)
+    }
+}
+
+fn refused(refuse: &Refuse) -> (ExitCode, &'static str) {
+    match refuse.code {
+        RefuseCode::Pairing => (ExitCode::Pairing, "scan the code that is on the receiver's screen now"),
+        RefuseCode::CodeDiffers => {
+            (ExitCode::Pairing, "nothing was sent; if the digits differed, someone may be in between: scan the QR code instead")
+        }
+        RefuseCode::Version => (ExitCode::Refused, "use the same version of qrdrop on both sides"),
+        RefuseCode::NobodyToAsk => (ExitCode::Refused, "start the receiver in a terminal, or with the flag that it names"),
+        RefuseCode::NoAnswer => (ExitCode::Refused, "ask the person there to answer, and send again"),
+        RefuseCode::DiskFull => (ExitCode::Refused, "free space there, or send less"),
+        RefuseCode::TooLarge => (ExitCode::Refused, "send less, or start the receiver with a larger `--max-size`"),
+        RefuseCode::Name => (ExitCode::Refused, "rename it and send again"),
+        RefuseCode::Busy => (ExitCode::Refused, "try again in a moment"),
+        RefuseCode::Cancelled => (ExitCode::Incomplete, "start the receiver and send again"),
+        RefuseCode::Malformed => (ExitCode::Incomplete, "use the same version of qrdrop on both sides"),
+        RefuseCode::Declined | RefuseCode::Storage | RefuseCode::Role | RefuseCode::Other => (ExitCode::Refused, ""),
+    }
+}

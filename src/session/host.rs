@@ -1,0 +1,82 @@
+//! What every session of a hosting command shares.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::lanes::LaneRegistry;
+use crate::events::Reporter;
+use crate::pairing::code::Mismatches;
+use crate::pairing::{Identity, LinkKind, TokenBook, tls};
+use crate::wire::Role;
+
+/// The pairing side of a hosting command: its key, its tokens, its name.
+pub struct Host {
+    pub(super) identity: Identity,
+    pub(super) native: Arc<rustls::ServerConfig>,
+    pub(super) tokens: Mutex<TokenBook>,
+    pub(super) mismatches: Mutex<Mismatches>,
+    pub(super) comparing: Mutex<HashSet<IpAddr>>,
+    pub(super) lanes: LaneRegistry,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) name: String,
+    pub(super) role: Role,
+}
+
+impl Host {
+    /// A host named `name`, whose tokens are renewed every `ttl`.
+    pub fn new(identity: Identity, name: String, role: Role, ttl: Option<Duration>, reporter: Arc<dyn Reporter>) -> Self {
+        Host {
+            native: tls::native_server_config(&identity),
+            tokens: Mutex::new(TokenBook::new(ttl, Instant::now())),
+            mismatches: Mutex::default(),
+            comparing: Mutex::default(),
+            lanes: LaneRegistry::default(),
+            identity,
+            reporter,
+            name,
+            role,
+        }
+    }
+
+    /// The key mark that a guest sees too.
+    pub fn mark(&self) -> String {
+        self.identity.fingerprint().mark()
+    }
+
+    /// The link of this kind that is good now, with `address` in it; `None` once the tokens are spent.
+    pub fn link(&self, kind: LinkKind, address: SocketAddr) -> Option<Zeroizing<String>> {
+        let mut tokens = lock(&self.tokens);
+        tokens.refresh(Instant::now());
+        Some(tokens.invitation(kind, address, &self.identity.fingerprint())?.link())
+    }
+
+    /// Changes whenever the links have to be shown anew.
+    pub fn edition(&self) -> u64 {
+        lock(&self.tokens).edition()
+    }
+
+    /// When the links change by themselves.
+    pub fn next_renewal(&self) -> Option<Instant> {
+        lock(&self.tokens).next_renewal()
+    }
+
+    /// A person is there and asks for new links. Codes may be compared again, too.
+    pub fn renew(&self) {
+        lock(&self.tokens).renew(Instant::now());
+        lock(&self.mismatches).reopen();
+    }
+
+    /// Nobody else may pair with the links.
+    pub fn spend(&self) {
+        lock(&self.tokens).spend();
+    }
+}
+
+/// A session that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

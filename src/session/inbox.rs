@@ -1,0 +1,447 @@
+//! The receiver's side: what is offered, who decides, what is stored and acknowledged.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::consent::{Level, consent, refusal};
+use super::conn::{PING_EVERY, SILENCE};
+use super::error::SessionError;
+use super::host::Host;
+use super::offer::{Manifest, Unfrozen};
+use super::opening::{Entrance, Guest, enter, part};
+use crate::events::{Dialect, Event, ExitCode, Offer as Told};
+use crate::names::inert;
+use crate::net::accept::Arrival;
+use crate::store::{Folder, IfExists, Intake};
+use crate::transfer::{Incoming, LaneError, Outcome, receive_lane};
+use crate::wire::{
+    self, Bye, Finished, Go, Kind, LANES_CAP, NotStored, Offer, OfferEnd, Ping, RefuseCode, Role, Run, STORED_CAP,
+    Stored, StoredItem, Verdict, Verdicts,
+};
+
+/// Progress is told at most this often, which the contract of `--json` promises.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// What is done with tutorial senders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classic {
+    /// They are refused.
+    Off,
+    /// A person is asked.
+    Ask,
+    /// They are taken.
+    Accept,
+}
+
+/// What an inbox takes, and from whom.
+pub struct InboxRules {
+    /// Who is taken without asking; `None`: nobody.
+    pub yes: Option<Level>,
+    /// What happens to names that exist.
+    pub if_exists: IfExists,
+    /// The largest transfer in bytes.
+    pub max_size: Option<u64>,
+    /// Whether one finished transfer is all there will be.
+    pub once: bool,
+    /// Tutorial senders.
+    pub classic: Classic,
+}
+
+/// How a transfer that a person or a flag had accepted came out.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Who it was, as far as an address tells.
+    pub address: IpAddr,
+    /// `Ok` if everything accepted was stored.
+    pub result: Result<(), ExitCode>,
+}
+
+/// A folder that others may send to; shared by all sessions.
+pub struct Inbox {
+    pub(super) host: Host,
+    pub(super) folder: Arc<Folder>,
+    pub(super) rules: InboxRules,
+    pub(super) under_way: AtomicUsize,
+    /// With `once`: a transfer has the place, or has been finished.
+    taken: AtomicBool,
+    ended: mpsc::UnboundedSender<Ended>,
+    leaving: watch::Sender<bool>,
+}
+
+impl Inbox {
+    /// Opens the inbox. Each transfer that was accepted is reported through the channel when it ends.
+    pub fn new(host: Host, folder: Arc<Folder>, rules: InboxRules) -> (Arc<Self>, mpsc::UnboundedReceiver<Ended>) {
+        let (ended, endings) = mpsc::unbounded_channel();
+        let inbox = Inbox {
+            host,
+            folder,
+            rules,
+            under_way: AtomicUsize::new(0),
+            taken: AtomicBool::new(false),
+            ended,
+            leaving: watch::Sender::new(false),
+        };
+        (Arc::new(inbox), endings)
+    }
+
+    /// Key, tokens and name.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// How many transfers are accepted and not ended.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Ends every session: each tells its peer. Returns once they have, or after a moment.
+    pub async fn leave(&self) {
+        self.leaving.send_replace(true);
+        // Each session holds a receiver of `leaving` and drops it as its last act.
+        let _ = timeout(Duration::from_secs(3), self.leaving.closed()).await;
+    }
+
+    /// Serves one connection, whatever it speaks, to its end.
+    pub async fn serve(&self, arrival: Arrival) {
+        let mut leaving = self.leaving.subscribe();
+        let address = arrival.peer;
+        let dialect = arrival.dialect;
+        let served = async {
+            match dialect {
+                Dialect::Native => self.serve_native(arrival).await,
+                Dialect::Classic => self.serve_classic(arrival).await,
+                Dialect::Web => super::web_notice::serve(arrival).await,
+            }
+        };
+        let result = tokio::select! {
+            result = served => result,
+            _ = leaving.wait_for(|leaving| *leaving), if dialect != Dialect::Native => Ok(()),
+        };
+        if let Err(error) = result {
+            let mut failure = error.failure();
+            failure.message = format!("{} ({})", failure.message, address.ip());
+            self.host.reporter.tell(Event::Failed { transfer: None, failure });
+        }
+    }
+
+    async fn serve_native(&self, arrival: Arrival) -> Result<(), SessionError> {
+        let address = arrival.peer.ip();
+        match enter(&self.host, arrival).await {
+            Ok(Entrance::Lane(handle, mut stream)) => {
+                let done = move || {
+                    let ended = receive_lane(&mut stream, &handle.session.incoming);
+                    handle.session.report(ended);
+                    // The sender waits for our end before it closes its own.
+                    stream.conn.send_close_notify();
+                    let _ = stream.conn.complete_io(&mut stream.sock);
+                };
+                std::thread::spawn(done);
+                Ok(())
+            }
+            Ok(Entrance::Guest(guest)) => self.serve_guest(*guest).await,
+            // A stranger who only knocked and left is not worth a person's attention.
+            Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(()),
+            Err(error @ SessionError::CodeDiffers(_)) => {
+                self.ended(error.failure().code, address);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn ended(&self, code: ExitCode, address: IpAddr) {
+        let result = if code == ExitCode::Ok { Ok(()) } else { Err(code) };
+        // Nobody listens once the command is leaving.
+        let _ = self.ended.send(Ended { address, result });
+    }
+
+    async fn serve_guest(&self, mut guest: Guest) -> Result<(), SessionError> {
+        let offered = match self.hear_offer(&mut guest).await {
+            Ok(offered) => offered,
+            Err(error) => return Err(part(guest.conn, error).await),
+        };
+        let transfer = offered.transfer.clone();
+        let place = match self.decide(&mut guest, &offered).await {
+            Ok(place) => place,
+            Err(error) => {
+                let reason = error.to_string();
+                self.host.reporter.tell(Event::Refused { transfer, reason });
+                let declined = matches!(error, SessionError::Declined(_));
+                let error = part(guest.conn, error).await;
+                return if declined { Ok(()) } else { Err(error) };
+            }
+        };
+        let address = guest.peer.address.ip();
+        self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
+        match self.receive(&mut guest, &offered).await {
+            Ok(finished) => {
+                place.keep();
+                self.host.reporter.tell(finished);
+                self.ended(ExitCode::Ok, address);
+                guest.conn.close().await;
+            }
+            Err(error) => {
+                drop(place);
+                let failure = error.failure();
+                let code = failure.code;
+                self.host.reporter.tell(Event::Failed { transfer: Some(transfer), failure });
+                part(guest.conn, error).await;
+                self.ended(code, address);
+            }
+        }
+        Ok(())
+    }
+
+    async fn hear_offer(&self, guest: &mut Guest) -> Result<Manifest, SessionError> {
+        if guest.role != Role::Sends {
+            return Err(SessionError::Declined(refusal(RefuseCode::Role, "this is an inbox: it takes files")));
+        }
+        let offer: Offer = guest.conn.expect().await?;
+        let mut unfrozen = Unfrozen::new(offer);
+        loop {
+            let frame = guest.conn.recv(|kind| matches!(kind, Kind::Page | Kind::OfferEnd)).await?;
+            match frame.kind {
+                Kind::Page => unfrozen.add(&frame.payload)?,
+                _ => return unfrozen.freeze(&frame.decode::<OfferEnd>()?),
+            }
+        }
+    }
+
+    /// Whether it is taken. The refusal, if any, is not said yet.
+    async fn decide(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Place<'_>, SessionError> {
+        let (files, entries, entries_left_out) = manifest.told();
+        let offer = Told {
+            transfer: manifest.transfer.clone(),
+            peer: guest.peer.clone(),
+            label: guest.standing.label,
+            files,
+            bytes: manifest.bytes,
+            entries,
+            entries_left_out,
+        };
+        self.host.reporter.tell(Event::Offer(offer.clone()));
+        manifest.plan().map_err(SessionError::Declined)?;
+        self.within_limits(manifest.bytes)?;
+        let mut leaving = self.leaving.subscribe();
+        let mut ping = interval(PING_EVERY);
+        let mut asked = std::pin::pin!(consent(&*self.host.reporter, self.rules.yes, guest.standing, offer));
+        loop {
+            tokio::select! {
+                answer = &mut asked => {
+                    answer.map_err(SessionError::Declined)?;
+                    return self.take_place();
+                }
+                // Nothing but a farewell is due from the sender now.
+                frame = guest.conn.recv(|_| false) => drop(frame?),
+                _ = ping.tick() => guest.conn.send(&Ping).await?,
+                _ = leaving.wait_for(|leaving| *leaving) => return Err(SessionError::Interrupted),
+            }
+        }
+    }
+
+    pub(super) fn within_limits(&self, bytes: Option<u64>) -> Result<(), SessionError> {
+        match (self.rules.max_size, bytes) {
+            (Some(most), Some(bytes)) if bytes > most => {
+                let text = format!("at most {} are taken there", crate::names::human_bytes(most));
+                Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// With `--once`, of two accepted at the same moment one gets the place.
+    pub(super) fn take_place(&self) -> Result<Place<'_>, SessionError> {
+        if self.rules.once && self.taken.swap(true, Ordering::AcqRel) {
+            let text = "one transfer is all that is taken there, and another has the place";
+            return Err(SessionError::Declined(refusal(RefuseCode::Busy, text)));
+        }
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Ok(Place { inbox: self, kept: false })
+    }
+
+    async fn receive(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Event, SessionError> {
+        let plan = manifest.plan().map_err(SessionError::Declined)?;
+        let (folder, if_exists) = (Arc::clone(&self.folder), self.rules.if_exists);
+        let begun = spawn_blocking(move || folder.begin(plan, if_exists)).await;
+        let intake = Arc::new(begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??);
+        let (outcomes, told) = mpsc::unbounded_channel();
+        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), manifest.files(), outcomes));
+        let session = wire_name();
+        let secret = guest.lane_secret.clone();
+        let (faults, faulty) = mpsc::unbounded_channel();
+        let registration =
+            self.host.lanes.register(session, secret, guest.binding.client, LANES_CAP, Arc::clone(&incoming), faults);
+        let run = Run { first: 0, count: manifest.entries.len() as u32, verdict: Verdict::Take };
+        guest.conn.send(&Verdicts { runs: vec![run] }).await?;
+        guest.conn.send(&Go { session, lanes: LANES_CAP }).await?;
+        let mut receiving = Receiving {
+            inbox: self,
+            guest,
+            manifest,
+            incoming: &incoming,
+            pending: manifest.files().count(),
+            files: 0,
+            bytes: 0,
+            failed: 0,
+            first_failure: None,
+        };
+        let started = Instant::now();
+        receiving.run(told, faulty, || registration.session.open_lanes()).await?;
+        receiving.finish(&intake, started).await
+    }
+}
+
+/// A random name for a session or transfer.
+pub(super) fn wire_name() -> [u8; 16] {
+    *crate::pairing::Token::random().as_bytes()
+}
+
+/// A transfer that was accepted. With `--once` it holds the only place until it fails.
+pub(super) struct Place<'a> {
+    inbox: &'a Inbox,
+    kept: bool,
+}
+
+impl Place<'_> {
+    /// It succeeded: with `--once` nobody else gets in.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+        if self.inbox.rules.once {
+            self.inbox.host.spend();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.inbox.under_way.fetch_sub(1, Ordering::AcqRel);
+        if !self.kept {
+            self.inbox.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// An accepted transfer while its lanes run.
+struct Receiving<'a> {
+    inbox: &'a Inbox,
+    guest: &'a mut Guest,
+    manifest: &'a Manifest,
+    incoming: &'a Incoming,
+    /// Accepted files without an outcome.
+    pending: usize,
+    files: u32,
+    bytes: u64,
+    failed: usize,
+    first_failure: Option<String>,
+}
+
+impl Receiving<'_> {
+    /// Until every accepted file has an outcome and the sender knows it.
+    async fn run(
+        &mut self,
+        mut told: mpsc::UnboundedReceiver<Outcome>,
+        mut faulty: mpsc::UnboundedReceiver<LaneError>,
+        open_lanes: impl Fn() -> usize,
+    ) -> Result<(), SessionError> {
+        let mut leaving = self.inbox.leaving.subscribe();
+        let mut progress = interval(PROGRESS_EVERY);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ping = interval(PING_EVERY);
+        let (mut seen, mut moved) = (0, Instant::now());
+        while self.pending > 0 {
+            tokio::select! {
+                Some(outcome) = told.recv() => {
+                    let more = std::iter::from_fn(|| told.try_recv().ok());
+                    self.acknowledge(std::iter::once(outcome).chain(more).take(STORED_CAP)).await?;
+                    moved = Instant::now();
+                }
+                frame = self.guest.conn.recv(|_| false) => drop(frame?),
+                Some(fault) = faulty.recv() => return Err(SessionError::Broke(fault.to_string())),
+                _ = progress.tick() => {
+                    let bytes = self.incoming.bytes();
+                    if bytes != seen {
+                        (seen, moved) = (bytes, Instant::now());
+                        self.tell_progress(bytes);
+                    } else if open_lanes() == 0 && moved.elapsed() > SILENCE {
+                        return Err(SessionError::Silent);
+                    }
+                }
+                _ = ping.tick() => self.guest.conn.send(&Ping).await?,
+                _ = leaving.wait_for(|leaving| *leaving) => return Err(SessionError::Interrupted),
+            }
+        }
+        self.tell_progress(self.incoming.bytes());
+        Ok(())
+    }
+
+    fn tell_progress(&self, bytes: u64) {
+        let (transfer, total) = (self.manifest.transfer.clone(), self.manifest.bytes);
+        self.inbox.host.reporter.tell(Event::Progress { transfer, bytes, total });
+    }
+
+    async fn acknowledge(&mut self, outcomes: impl Iterator<Item = Outcome>) -> Result<(), SessionError> {
+        let mut items = Vec::new();
+        let mut room = wire::CONTROL_CAP - 4;
+        for outcome in outcomes {
+            self.pending -= 1;
+            match outcome {
+                Outcome::Stored { id, placed, hash } => {
+                    let offered = self.manifest.entries[id as usize].path.clone();
+                    let name = placed.name.as_str().to_owned();
+                    self.files += 1;
+                    self.bytes += placed.bytes;
+                    self.inbox.host.reporter.tell(Event::Stored {
+                        transfer: self.manifest.transfer.clone(),
+                        name: name.clone(),
+                        offered: offered.clone(),
+                        path: Some(placed.path.to_string_lossy().into_owned()),
+                        bytes: placed.bytes,
+                        blake3: data_encoding::HEXLOWER.encode(&hash),
+                    });
+                    let name = if name == offered { String::new() } else { name };
+                    let item = StoredItem { id, bytes: placed.bytes, hash, name };
+                    if item.encoded_len() > room {
+                        self.guest.conn.send(&Stored { items: std::mem::take(&mut items) }).await?;
+                        room = wire::CONTROL_CAP - 4;
+                    }
+                    room -= item.encoded_len();
+                    items.push(item);
+                }
+                Outcome::NotStored(not) => {
+                    self.failed += 1;
+                    let name = inert(&self.manifest.entries[not.id as usize].path);
+                    self.first_failure.get_or_insert_with(|| format!("`{name}`: {}", inert(&not.message)));
+                    self.guest.conn.send(&NotStored { id: not.id, fault: not.fault, message: not.message }).await?;
+                }
+            }
+        }
+        if items.is_empty() { Ok(()) } else { self.guest.conn.send(&Stored { items }).await }
+    }
+
+    async fn finish(self, intake: &Arc<Intake>, started: Instant) -> Result<Event, SessionError> {
+        let closing = Arc::clone(intake);
+        let closed = spawn_blocking(move || closing.finish()).await;
+        closed.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
+        self.guest.conn.send(&Finished { files: self.files, bytes: self.bytes }).await?;
+        // The files are stored whether or not the sender says goodbye.
+        let _ = timeout(Duration::from_secs(5), self.guest.conn.expect::<Bye>()).await;
+        match self.first_failure {
+            None => Ok(Event::Finished {
+                transfer: self.manifest.transfer.clone(),
+                files: u64::from(self.files),
+                bytes: self.bytes,
+                seconds: started.elapsed().as_secs_f64(),
+                label: self.guest.standing.label,
+            }),
+            Some(first) => {
+                Err(SessionError::Incomplete(format!("{} of {} files were not stored, first {first}", self.failed, self.failed + self.files as usize)))
+            }
+        }
+    }
+}

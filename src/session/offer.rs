@@ -1,0 +1,224 @@
+//! What is offered, frozen: the manifest as both ends see it. Pure.
+
+use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
+use crate::names::RelPath;
+use crate::store::{PlannedEntry, PlannedKind, SourceEntry, SourceKind};
+use crate::wire::{Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, Verdict};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::consent::refusal;
+use super::error::SessionError;
+
+/// Pages as they arrive, until the sender freezes them.
+pub(super) struct Unfrozen {
+    offer: Offer,
+    entries: Vec<Entry>,
+    digest: blake3::Hasher,
+}
+
+/// A manifest that nothing can be added to any more.
+pub(super) struct Manifest {
+    /// Random name of the transfer, in hexadecimal.
+    pub(super) transfer: String,
+    pub(super) entries: Vec<Entry>,
+    /// Sum of the sizes; `None` while one is unknown.
+    pub(super) bytes: Option<u64>,
+}
+
+impl Unfrozen {
+    pub(super) fn new(offer: Offer) -> Self {
+        Unfrozen { offer, entries: Vec::new(), digest: blake3::Hasher::new() }
+    }
+
+    /// Adds the next page, given as its payload.
+    pub(super) fn add(&mut self, payload: &[u8]) -> Result<(), SessionError> {
+        let page = Page::decode(payload).map_err(SessionError::malformed)?;
+        let end = self.entries.len() + page.entries.len();
+        if page.first as usize != self.entries.len() || end > self.offer.entries as usize {
+            return Err(SessionError::broke("pages of a manifest that don't follow each other"));
+        }
+        self.digest.update(payload);
+        self.entries.extend(page.entries);
+        Ok(())
+    }
+
+    /// Freezes it, if it is what the sender announced.
+    pub(super) fn freeze(self, end: &OfferEnd) -> Result<Manifest, SessionError> {
+        let bytes = self.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.size?));
+        let whole = self.entries.len() == self.offer.entries as usize && *self.digest.finalize().as_bytes() == end.digest;
+        if !whole || bytes != self.offer.bytes {
+            return Err(SessionError::broke("a manifest that isn't the one it announced"));
+        }
+        let transfer = data_encoding::HEXLOWER.encode(&self.offer.transfer);
+        Ok(Manifest { transfer, entries: self.entries, bytes })
+    }
+}
+
+impl Manifest {
+    /// What the store is to expect. A name that could leave the folder refuses the whole offer.
+    pub(super) fn plan(&self) -> Result<Vec<PlannedEntry>, Refuse> {
+        let plan = |(id, entry): (usize, &Entry)| {
+            let path = RelPath::from_stranger(&entry.path)
+                .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", entry.path)))?
+                .top_level();
+            let kind = match entry.kind {
+                EntryKind::File => PlannedKind::File,
+                EntryKind::Folder => PlannedKind::Folder,
+                EntryKind::Text => return Err(refusal(RefuseCode::Role, "texts are not taken here")),
+            };
+            Ok(PlannedEntry { id: id as u32, path, kind, size: entry.size, modified: entry.modified.and_then(time_of) })
+        };
+        self.entries.iter().enumerate().map(plan).collect()
+    }
+
+    /// The accepted files as (id, declared bytes); folders carry no data.
+    pub(super) fn files(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
+        let files = self.entries.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Folder);
+        files.map(|(id, entry)| (id as u32, entry.size))
+    }
+
+    /// As it is told: number of files, the first entries, how many are left out.
+    pub(super) fn told(&self) -> (u64, Vec<OfferedEntry>, u64) {
+        let told = self.entries.iter().take(ENTRIES_TOLD).map(|entry| OfferedEntry {
+            name: entry.path.clone(),
+            bytes: entry.size,
+            kind: match entry.kind {
+                EntryKind::File => ToldKind::File,
+                EntryKind::Folder => ToldKind::Folder,
+                EntryKind::Text => ToldKind::Text,
+            },
+        });
+        let left_out = self.entries.len().saturating_sub(ENTRIES_TOLD) as u64;
+        (self.files().count() as u64, told.collect(), left_out)
+    }
+}
+
+/// The sender's manifest of `sources`, whose place is their id: the announcement, the pages, the freeze.
+pub(super) fn announce(transfer: [u8; 16], sources: &[SourceEntry]) -> (Offer, Vec<Page>, OfferEnd) {
+    let entries = sources.iter().map(|source| Entry {
+        kind: match source.kind {
+            SourceKind::File => EntryKind::File,
+            SourceKind::Folder => EntryKind::Folder,
+        },
+        path: source.offered.clone(),
+        size: Some(source.bytes),
+        modified: source.modified.and_then(modified_of),
+    });
+    let pages: Vec<Page> = Page::cut(entries).collect();
+    let mut digest = blake3::Hasher::new();
+    let mut payload = Vec::new();
+    for page in &pages {
+        payload.clear();
+        page.encode(&mut payload);
+        digest.update(&payload);
+    }
+    let bytes = sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes));
+    let offer = Offer { transfer, resume_hash: [0; 32], entries: sources.len() as u32, bytes };
+    (offer, pages, OfferEnd { digest: *digest.finalize().as_bytes() })
+}
+
+/// Verdicts as they arrive; together they must cover every entry once, in order.
+#[derive(Default)]
+pub(super) struct Judged {
+    verdicts: Vec<(u32, Verdict)>,
+}
+
+impl Judged {
+    pub(super) fn add(&mut self, runs: Vec<Run>, entries: usize) -> Result<(), SessionError> {
+        for run in runs {
+            let end = run.first as usize + run.count as usize;
+            if run.first as usize != self.verdicts.len() || end > entries {
+                return Err(SessionError::broke("verdicts that don't follow each other"));
+            }
+            self.verdicts.extend((run.first..run.first + run.count).map(|id| (id, run.verdict.clone())));
+        }
+        Ok(())
+    }
+
+    /// All verdicts, by entry.
+    pub(super) fn finish(self, entries: usize) -> Result<Vec<(u32, Verdict)>, SessionError> {
+        if self.verdicts.len() == entries { Ok(self.verdicts) } else { Err(SessionError::broke("verdicts on a part only")) }
+    }
+}
+
+fn time_of(modified: Modified) -> Option<SystemTime> {
+    let nanos = Duration::from_nanos(u64::from(modified.nanos));
+    let seconds = Duration::from_secs(modified.seconds.unsigned_abs());
+    let whole =
+        if modified.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    whole?.checked_add(nanos)
+}
+
+fn modified_of(time: SystemTime) -> Option<Modified> {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => Some(Modified { seconds: i64::try_from(after.as_secs()).ok()?, nanos: after.subsec_nanos() }),
+        Err(before) => {
+            let before = before.duration();
+            let seconds = -i64::try_from(before.as_secs()).ok()?;
+            Some(match before.subsec_nanos() {
+                0 => Modified { seconds, nanos: 0 },
+                nanos => Modified { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos },
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_come_back_as_they_were() {
+        for (seconds, nanos) in [(0, 0), (1, 5), (-1, 999_999_999), (-7, 0), (1_700_000_000, 123_456_789)] {
+            let modified = Modified { seconds, nanos };
+            assert_eq!(time_of(modified).and_then(modified_of), Some(modified));
+        }
+    }
+
+    fn file(path: &str) -> Entry {
+        Entry { kind: EntryKind::File, path: path.to_owned(), size: Some(1), modified: None }
+    }
+
+    fn unfrozen(entries: u32, bytes: u64) -> Unfrozen {
+        Unfrozen::new(Offer { transfer: [7; 16], resume_hash: [0; 32], entries, bytes: Some(bytes) })
+    }
+
+    fn payload(page: &Page) -> Vec<u8> {
+        let mut payload = Vec::new();
+        page.encode(&mut payload);
+        payload
+    }
+
+    #[test]
+    fn a_page_out_of_place_is_refused() {
+        let page = payload(&Page { first: 1, entries: vec![file("a")] });
+        assert!(unfrozen(2, 2).add(&page).is_err());
+    }
+
+    #[test]
+    fn more_entries_than_announced_are_refused() {
+        let page = payload(&Page { first: 0, entries: vec![file("a"), file("b")] });
+        assert!(unfrozen(1, 1).add(&page).is_err());
+    }
+
+    #[test]
+    fn a_manifest_with_another_digest_or_sum_is_refused() {
+        let page = payload(&Page { first: 0, entries: vec![file("a")] });
+        let honest = OfferEnd { digest: *blake3::hash(&page).as_bytes() };
+        for (bytes, end, good) in [(1, honest.clone(), true), (2, honest, false), (1, OfferEnd { digest: [0; 32] }, false)] {
+            let mut manifest = unfrozen(1, bytes);
+            manifest.add(&page).unwrap();
+            assert_eq!(manifest.freeze(&end).is_ok(), good);
+        }
+    }
+
+    #[test]
+    fn verdicts_must_cover_every_entry_once() {
+        let take = |first, count| vec![Run { first, count, verdict: Verdict::Take }];
+        let mut judged = Judged::default();
+        judged.add(take(0, 2), 3).unwrap();
+        assert!(judged.add(take(1, 1), 3).is_err(), "twice");
+        assert!(judged.add(take(2, 2), 3).is_err(), "beyond the end");
+        assert!(judged.finish(3).is_err(), "one is missing");
+    }
+}

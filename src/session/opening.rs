@@ -1,0 +1,376 @@
+//! From a fresh connection to a paired one: TLS, proof, the names of both ends (protocol.md 4).
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{interval, timeout, timeout_at};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
+
+use super::conn::{Conn, PING_EVERY};
+use super::consent::{Standing, refusal};
+use super::error::SessionError;
+use super::host::{Host, lock};
+use super::lanes::{LaneHandle, LaneSecret};
+use crate::events::{Answer, Dialect, Event, NoReason, Peer, Question, Reporter};
+use crate::names::PeerName;
+use crate::net::accept::Arrival;
+use crate::net::dial;
+use crate::net::prefixed::Prefixed;
+use crate::pairing::code::{Awaiting, Committed, SixDigits};
+use crate::pairing::proof::{self, Direction, Purpose};
+use crate::pairing::tls::{self, Inside, Pin};
+use crate::pairing::{Binding, Fingerprint, Identity, Invitation, LinkKind};
+use crate::wire::{
+    Commit, Confirm, Hello, Kind, Method, Nonce, Open, Ping, Proof, RefuseCode, Reveal, Role, VERSION,
+};
+
+/// What this program calls itself in a `hello`.
+const SOFTWARE: &str = concat!("qrdrop ", env!("CARGO_PKG_VERSION"));
+
+/// How long pairing may take once the connection stands, people aside.
+const PAIRING_LIMIT: Duration = Duration::from_secs(30);
+
+/// Comparisons of codes that may wait for a person at once. Strangers can start them, and one prompt shows at a time.
+const MOST_COMPARISONS: usize = 4;
+
+/// A control connection after pairing, seen from either end.
+pub(super) struct Paired<S> {
+    pub(super) conn: Conn<S>,
+    pub(super) peer: Peer,
+    pub(super) standing: Standing,
+    pub(super) role: Role,
+    pub(super) binding: Binding,
+    pub(super) lane_secret: LaneSecret,
+}
+
+/// The host's end of a control connection.
+pub(super) type Guest = Paired<server::TlsStream<Prefixed>>;
+
+/// What came in through the native dialect.
+pub(super) enum Entrance {
+    /// Somebody with something to say.
+    Guest(Box<Guest>),
+    /// A further connection of a session.
+    Lane(LaneHandle, rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>),
+}
+
+/// Takes an arrival through TLS and pairing.
+pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, SessionError> {
+    let Arrival { stream, peer: address, pass, deadline, .. } = arrival;
+    let deadline = deadline.into();
+    let handshake = timeout_at(deadline, handshake(host, stream));
+    let stream = handshake.await.map_err(|_| SessionError::TooSlow)??;
+    let tls = stream.get_ref().1;
+    let binding = tls::server_binding(tls, &host.identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let mut conn = Conn::new(stream);
+    let admitted = timeout_at(deadline, admit(host, &mut conn, &binding)).await;
+    let method = match admitted.unwrap_or(Err(SessionError::TooSlow)) {
+        Ok(method) => method,
+        Err(error) => return Err(part(conn, error).await),
+    };
+    let standing = match method {
+        Admitted::Known(standing) => standing,
+        Admitted::Lane(handle) => {
+            let stream = conn.into_stream()?;
+            let (stream, tls) = stream.into_inner();
+            let (_, stream) = stream.into_parts();
+            let socket = stream.into_std().map_err(SessionError::Cut)?;
+            let handle = handle(&socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
+            pass.promote();
+            return Ok(Entrance::Lane(handle, rustls::StreamOwned::new(tls, socket)));
+        }
+        Admitted::Comparing(code) => {
+            let peer = unnamed(&binding.client, address);
+            let compared = match host.begin_comparing(address.ip()) {
+                Some(_turn) => compare(&mut conn, &*host.reporter, peer, code).await,
+                None => Err(SessionError::Declined(refusal(RefuseCode::Busy, "other codes are being compared there"))),
+            };
+            if let Err(error) = compared {
+                if matches!(error, SessionError::CodeDiffers(_)) {
+                    lock(&host.mismatches).record(Instant::now());
+                }
+                return Err(part(conn, error).await);
+            }
+            Standing::VERIFIED
+        }
+    };
+    let hellos = async {
+        let theirs: Hello = conn.expect().await?;
+        conn.send(&hello(host.role, &host.name)).await?;
+        Ok(theirs)
+    };
+    let theirs = match timeout(PAIRING_LIMIT, hellos).await.unwrap_or(Err(SessionError::TooSlow)) {
+        Ok(theirs) => theirs,
+        Err(error) => return Err(part(conn, error).await),
+    };
+    pass.promote();
+    let peer = named(&binding.client, address, &theirs);
+    host.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
+    Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role: theirs.role, binding, lane_secret })))
+}
+
+async fn handshake(host: &Host, stream: Prefixed) -> Result<server::TlsStream<Prefixed>, SessionError> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let start = start.await.map_err(SessionError::handshake)?;
+    match tls::inside(&start.client_hello()) {
+        Some(Inside::Native) => {
+            start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::handshake)
+        }
+        Some(Inside::Web) | None => {
+            Err(SessionError::Pairing("it speaks TLS, but not the protocol of this port".to_owned()))
+        }
+    }
+}
+
+/// Tells the peer why, if it is still there, and closes.
+pub(super) async fn part<S: AsyncRead + AsyncWrite + Unpin>(conn: Conn<S>, error: SessionError) -> SessionError {
+    if let Some(refuse) = error.parting() {
+        conn.refuse(refuse).await;
+    }
+    error
+}
+
+enum Admitted<'a> {
+    Known(Standing),
+    Comparing(SixDigits),
+    Lane(Box<dyn FnOnce(&std::net::TcpStream) -> Option<LaneHandle> + Send + 'a>),
+}
+
+/// Checks the version and whatever the guest proves itself with, and answers it.
+async fn admit<'h, S: AsyncRead + AsyncWrite + Unpin>(
+    host: &'h Host,
+    conn: &mut Conn<S>,
+    binding: &Binding,
+) -> Result<Admitted<'h>, SessionError> {
+    let open: Open = conn.expect().await?;
+    if !open.versions.contains(&VERSION) {
+        let text = format!("version {VERSION} of the protocol is spoken here");
+        return Err(SessionError::Declined(refusal(RefuseCode::Version, text)));
+    }
+    match open.method {
+        Method::Invite { proof } => {
+            let admission = lock(&host.tokens).admit(&proof, binding, Instant::now());
+            let admission = admission.map_err(|refused| SessionError::Pairing(refused.to_string()))?;
+            conn.send(&Proof(admission.host_proof)).await?;
+            Ok(Admitted::Known(match admission.kind {
+                LinkKind::Qrdrop => Standing::VERIFIED,
+                LinkKind::Http => Standing::SCANNED,
+            }))
+        }
+        Method::Code => {
+            if !lock(&host.mismatches).is_open() {
+                let text = "comparing codes is closed there after three that differed";
+                return Err(SessionError::Declined(refusal(RefuseCode::CodeDiffers, text)));
+            }
+            let committed = Committed::new(binding.clone());
+            conn.send(&Commit(committed.commit())).await?;
+            let nonce: Nonce = conn.expect().await?;
+            let (reveal, code) = committed.reveal(&nonce.0);
+            conn.send(&Reveal(reveal)).await?;
+            Ok(Admitted::Comparing(code))
+        }
+        Method::Lane { session, lane, proof } => {
+            let admitted = host.lanes.admit(&session, lane, &proof, binding);
+            let (ours, open) = admitted.ok_or_else(|| SessionError::Pairing("no such session".to_owned()))?;
+            conn.send(&Proof(ours)).await?;
+            Ok(Admitted::Lane(Box::new(move |socket| open.enter(lane, socket))))
+        }
+        Method::Resume { .. } => Err(SessionError::Pairing("nothing of that transfer is kept here".to_owned())),
+        Method::Device => Err(SessionError::Pairing("this device is not remembered here".to_owned())),
+    }
+}
+
+/// Shows the code to both people. Only two explicit yeses go on.
+async fn compare<S: AsyncRead + AsyncWrite + Unpin>(
+    conn: &mut Conn<S>,
+    reporter: &dyn Reporter,
+    peer: Peer,
+    code: SixDigits,
+) -> Result<(), SessionError> {
+    reporter.tell(Event::Code { peer: peer.clone(), code: code.to_string() });
+    let mut answer = pin!(reporter.ask(Question::SameCode { peer, code: code.to_string() }));
+    let mut ping = interval(PING_EVERY);
+    let (mut ours, mut theirs) = (false, false);
+    while !(ours && theirs) {
+        tokio::select! {
+            answer = &mut answer, if !ours => {
+                conn.send(&Confirm { same: answer == Answer::Yes }).await?;
+                ours = match answer {
+                    Answer::Yes => true,
+                    Answer::No(NoReason::Person) => return Err(SessionError::CodeDiffers("the answer here was no")),
+                    Answer::No(NoReason::Timeout) => return Err(SessionError::CodeDiffers("nobody answered here in time")),
+                    Answer::No(NoReason::NoTerminal) => {
+                        return Err(SessionError::CodeDiffers("there is no terminal here to ask at; use the link instead"));
+                    }
+                };
+            }
+            frame = conn.recv(|kind| kind == Kind::Confirm && !theirs) => {
+                if !frame?.decode::<Confirm>()?.same {
+                    return Err(SessionError::CodeDiffers("the answer at the other side was no"));
+                }
+                theirs = true;
+            }
+            _ = ping.tick() => conn.send(&Ping).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Whom a sender means.
+pub enum Target {
+    /// The holder of the key in a link.
+    Invited(Invitation),
+    /// Whoever answers at these addresses; two people compare a code.
+    Unproven(Vec<SocketAddr>),
+}
+
+/// The guest's end of a control connection, and what it takes to open lanes beside it.
+pub(super) struct Visit {
+    pub(super) paired: Paired<client::TlsStream<TcpStream>>,
+    pub(super) address: SocketAddr,
+    pub(super) source: Option<IpAddr>,
+}
+
+/// Connects, pairs and says hello.
+pub(super) async fn visit(
+    target: &Target,
+    identity: &Identity,
+    name: &str,
+    role: Role,
+    source: Option<IpAddr>,
+    reporter: &dyn Reporter,
+) -> Result<Visit, SessionError> {
+    let (addresses, pin) = match target {
+        Target::Invited(invitation) => (vec![invitation.address], invitation.pin()),
+        Target::Unproven(addresses) => (addresses.clone(), Pin::Unknown),
+    };
+    let socket = dial::dial(&addresses, source).await?;
+    let address = socket.peer_addr().map_err(SessionError::Cut)?;
+    let limit = timeout(PAIRING_LIMIT, secure(socket, identity, pin));
+    let stream = limit.await.map_err(|_| SessionError::Silent)??;
+    let tls = stream.get_ref().1;
+    let binding = tls::client_binding(tls, identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let mut conn = Conn::new(stream);
+    if let Err(error) = prove(&mut conn, target, &binding, address, reporter).await {
+        return Err(part(conn, error).await);
+    }
+    let hellos = async {
+        conn.send(&hello(role, name)).await?;
+        conn.expect::<Hello>().await
+    };
+    let theirs = match hellos.await {
+        Ok(theirs) => theirs,
+        Err(error) => return Err(part(conn, error).await),
+    };
+    let (peer, standing) = (named(&binding.server, address, &theirs), Standing::VERIFIED);
+    reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
+    let paired = Paired { conn, peer, standing, role: theirs.role, binding, lane_secret };
+    Ok(Visit { paired, address, source })
+}
+
+async fn secure(
+    socket: TcpStream,
+    identity: &Identity,
+    pin: Pin,
+) -> Result<client::TlsStream<TcpStream>, SessionError> {
+    let ip = socket.peer_addr().map_err(SessionError::Cut)?.ip();
+    let connector = TlsConnector::from(tls::client_config(identity, pin));
+    connector.connect(ServerName::IpAddress(ip.into()), socket).await.map_err(SessionError::handshake)
+}
+
+/// Proves this end, and has the other prove itself, before a name or size leaves.
+async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
+    conn: &mut Conn<S>,
+    target: &Target,
+    binding: &Binding,
+    address: SocketAddr,
+    reporter: &dyn Reporter,
+) -> Result<(), SessionError> {
+    let versions = vec![VERSION];
+    match target {
+        Target::Invited(invitation) => {
+            conn.send(&Open { versions, method: Method::Invite { proof: invitation.prove(binding) } }).await?;
+            let proof: Proof = conn.expect().await?;
+            if !invitation.verify_host(binding, &proof.0) {
+                return Err(SessionError::Pairing("the receiver could not prove that it made this link".to_owned()));
+            }
+            Ok(())
+        }
+        Target::Unproven(_) => {
+            conn.send(&Open { versions, method: Method::Code }).await?;
+            let commit: Commit = conn.expect().await?;
+            let awaiting = Awaiting::new(binding.clone(), commit.0);
+            conn.send(&Nonce(awaiting.nonce())).await?;
+            let reveal: Reveal = conn.expect().await?;
+            let code = awaiting.check(&reveal.0).map_err(|error| SessionError::Pairing(error.to_string()))?;
+            compare(conn, reporter, unnamed(&binding.server, address), code).await
+        }
+    }
+}
+
+/// A lane beside a paired connection: the same key must answer.
+pub(super) async fn open_lane(
+    visit: &Visit,
+    identity: &Identity,
+    session: [u8; 16],
+    lane: u16,
+) -> Result<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>, SessionError> {
+    let socket = dial::dial(&[visit.address], visit.source).await?;
+    let open = async {
+        let stream = secure(socket, identity, Pin::Prefix(visit.paired.binding.server.prefix())).await?;
+        let binding = tls::client_binding(stream.get_ref().1, identity)
+            .map_err(|error| SessionError::Pairing(error.to_string()))?;
+        let secret = visit.paired.lane_secret.as_slice();
+        let proof = proof::prove(secret, Purpose::Lane, Direction::Client, &binding);
+        let mut conn = Conn::new(stream);
+        conn.send(&Open { versions: vec![VERSION], method: Method::Lane { session, lane, proof } }).await?;
+        let theirs: Proof = conn.expect().await?;
+        if !proof::verify(secret, Purpose::Lane, Direction::Server, &binding, &theirs.0) {
+            return Err(SessionError::Pairing("the receiver could not prove that it is the same session".to_owned()));
+        }
+        conn.into_stream()
+    };
+    let stream = timeout(PAIRING_LIMIT, open).await.map_err(|_| SessionError::Silent)??;
+    let (socket, tls) = stream.into_inner();
+    Ok(rustls::StreamOwned::new(tls, socket.into_std().map_err(SessionError::Cut)?))
+}
+
+fn hello(role: Role, name: &str) -> Hello {
+    Hello { version: VERSION, role, features: 0, name: name.to_owned(), software: SOFTWARE.to_owned() }
+}
+
+fn unnamed(key: &Fingerprint, address: SocketAddr) -> Peer {
+    Peer { id: key.mark(), name: String::new(), address, dialect: Dialect::Native }
+}
+
+fn named(key: &Fingerprint, address: SocketAddr, hello: &Hello) -> Peer {
+    Peer { name: PeerName::from_stranger(&hello.name).to_string(), ..unnamed(key, address) }
+}
+
+/// A turn in the queue of comparisons; leaves it when dropped.
+pub(super) struct Turn<'a> {
+    queue: &'a Mutex<HashSet<IpAddr>>,
+    address: IpAddr,
+}
+
+impl Host {
+    /// One comparison for each address, and few in all.
+    fn begin_comparing(&self, address: IpAddr) -> Option<Turn<'_>> {
+        let mut queue = lock(&self.comparing);
+        (queue.len() < MOST_COMPARISONS && queue.insert(address)).then_some(Turn { queue: &self.comparing, address })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(self.queue).remove(&self.address);
+    }
+}
