@@ -1,1 +1,138 @@
-//! placeholder
+//! Arguments to decisions to wiring: one file for each command.
+
+mod args;
+mod list;
+mod receive;
+mod send;
+mod target;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::sync::watch;
+
+use crate::events::{Event, ExitCode, Failure, Reporter};
+use crate::names::PeerName;
+use crate::net::NetError;
+use crate::store::StoreError;
+use crate::ui::{Ui, UiOptions};
+use args::{Cli, Command, Common};
+
+/// Runs the command line `arguments`, the program's name first, and returns what the process exits with.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output, errors to standard error; neither can be told elsewhere.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::Usage as u8 } else { ExitCode::Ok as u8 };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let ui = Ui::start(UiOptions::default());
+            ui.fail(&Failure::new(ExitCode::Internal, format!("no thread could be started: {error}"), ""));
+            return ExitCode::Internal as u8;
+        }
+    };
+    let code = runtime.block_on(dispatch(cli));
+    // Lanes that are still being cut need not be waited for.
+    runtime.shutdown_background();
+    code as u8
+}
+
+async fn dispatch(cli: Cli) -> ExitCode {
+    let ui = Ui::start(UiOptions {
+        json: cli.common.json,
+        quiet: cli.common.quiet,
+        verbose: cli.common.verbose,
+        color: cli.common.color.into(),
+        qr: match &cli.command {
+            Command::Receive(receive) => receive.qr.into(),
+            _ => Default::default(),
+        },
+        ask_timeout: cli.common.ask_timeout,
+    });
+    let ended = match cli.command {
+        Command::Receive(receive) => receive::run(receive, &cli.common, &ui).await,
+        Command::Send(send) => send::run(send, &cli.common, &ui).await,
+        Command::List(list) => list::run(list, &cli.common, &ui).await,
+    };
+    let code = match ended {
+        Ok(code) => code,
+        Err((transfer, failure)) => {
+            let code = failure.code;
+            ui.tell(Event::Failed { transfer, failure });
+            code
+        }
+    };
+    ui.finish();
+    code
+}
+
+/// How a command ends that does not succeed: the transfer it is about, if any, and why.
+type Ended = Result<ExitCode, (Option<String>, Failure)>;
+
+/// A failure that is about no transfer.
+fn failed(failure: Failure) -> (Option<String>, Failure) {
+    (None, failure)
+}
+
+/// A failure of this machine's disk.
+fn disk(error: &StoreError) -> (Option<String>, Failure) {
+    failed(Failure::new(ExitCode::Local, error.to_string(), error.hint()))
+}
+
+/// A failure of the network, with the exit code that fits what was tried.
+fn network(code: ExitCode, error: &NetError) -> (Option<String>, Failure) {
+    failed(Failure::new(code, error.to_string(), error.hint().unwrap_or_default()))
+}
+
+/// The name that others see.
+fn shown_name(common: &Common) -> String {
+    let given = common.name.clone();
+    let name = given.unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned());
+    PeerName::from_stranger(&name).to_string()
+}
+
+/// Becomes `true` when the person or the system wants the program to end; a second time ends it at once.
+fn interruptions(ui: &Arc<Ui>) -> watch::Receiver<bool> {
+    let (interrupted, watcher) = watch::channel(false);
+    let ui = Arc::clone(ui);
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        interrupted.send_replace(true);
+        wait_for_signal().await;
+        ui.finish();
+        std::process::exit(ExitCode::Interrupted as i32);
+    });
+    watcher
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut streams: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
+    match streams.as_deref_mut() {
+        Ok([interrupt, terminate, hangup]) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        }
+        // Without handlers the system ends the program itself.
+        _ => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

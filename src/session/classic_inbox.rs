@@ -245,15 +245,43 @@ fn store_stream(
     let hash = match whole.repair {
         Repair::None => *hasher.finalize().as_bytes(),
         Repair::Prepend(digits) => {
-            file.insert_front(&digits)?;
+            insert_front(&file, &digits)?;
             hash_of(&file)?
         }
-        Repair::Strip(count) => {
-            file.remove_front(count as u64)?;
+        Repair::DropFront(count) => {
+            drop_front(&file, count as u64)?;
             hash_of(&file)?
         }
     };
     Ok((file.complete(whole.size)?, hash))
+}
+
+/// Moves the file back, the last bytes first, to put `front` before it.
+fn insert_front(file: &PartialFile, front: &[u8]) -> Result<(), SessionError> {
+    let mut buffer = vec![0; READ_LEN];
+    let mut left = file.end();
+    while left > 0 {
+        let count = left.min(READ_LEN as u64) as usize;
+        left -= count as u64;
+        file.read_at(left, &mut buffer[..count])?;
+        file.write_at(left + front.len() as u64, &buffer[..count])?;
+    }
+    Ok(file.write_at(0, front)?)
+}
+
+/// Moves the file forward over its first `count` bytes.
+fn drop_front(file: &PartialFile, count: u64) -> Result<(), SessionError> {
+    let mut buffer = vec![0; READ_LEN];
+    let mut offset = count;
+    loop {
+        match file.read_at(offset, &mut buffer)? {
+            0 => return Ok(file.truncate(offset - count)?),
+            read => {
+                file.write_at(offset - count, &buffer[..read])?;
+                offset += read as u64;
+            }
+        }
+    }
 }
 
 fn hash_of(file: &PartialFile) -> Result<Hash, SessionError> {

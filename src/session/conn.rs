@@ -44,10 +44,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Conn { stream, unread: Vec::new(), heard: Instant::now() }
     }
 
-    pub(super) fn stream(&self) -> &S {
-        &self.stream
-    }
-
     /// Gives the stream back. Fails if the peer has sent frames that nobody has read.
     pub(super) fn into_stream(self) -> Result<S, SessionError> {
         if self.unread.is_empty() { Ok(self.stream) } else { Err(SessionError::broke("frames that come too early")) }

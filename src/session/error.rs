@@ -126,15 +126,17 @@ impl SessionError {
     /// As a person and a script are told.
     pub fn failure(&self) -> Failure {
         let (code, hint) = match self {
-            SessionError::Cut(_) | SessionError::Silent => {
-                (ExitCode::Incomplete, "nothing half-done was kept under a final name; check the network and send again")
-            }
+            SessionError::Cut(_) | SessionError::Silent => (
+                ExitCode::Incomplete,
+                "nothing half-done was kept under a final name; check the network and send again",
+            ),
             SessionError::TooSlow | SessionError::Pairing(_) => {
                 (ExitCode::Pairing, "scan the code that is on the receiver's screen now")
             }
-            SessionError::Broke(_) => {
-                (ExitCode::Incomplete, "use the same version of qrdrop on both sides; if they are, this is a defect: report it")
-            }
+            SessionError::Broke(_) => (
+                ExitCode::Incomplete,
+                "use the same version of qrdrop on both sides; if they are, this is a defect: report it",
+            ),
             SessionError::Refused(refuse) | SessionError::Declined(refuse) => refused(refuse),
             SessionError::WrongKey => (
                 ExitCode::Pairing,
@@ -156,11 +158,14 @@ impl SessionError {
 fn refused(refuse: &Refuse) -> (ExitCode, &'static str) {
     match refuse.code {
         RefuseCode::Pairing => (ExitCode::Pairing, "scan the code that is on the receiver's screen now"),
-        RefuseCode::CodeDiffers => {
-            (ExitCode::Pairing, "nothing was sent; if the digits differed, someone may be in between: scan the QR code instead")
-        }
+        RefuseCode::CodeDiffers => (
+            ExitCode::Pairing,
+            "nothing was sent; if the digits differed, someone may be in between: scan the QR code instead",
+        ),
         RefuseCode::Version => (ExitCode::Refused, "use the same version of qrdrop on both sides"),
-        RefuseCode::NobodyToAsk => (ExitCode::Refused, "start the receiver in a terminal, or with the flag that it names"),
+        RefuseCode::NobodyToAsk => {
+            (ExitCode::Refused, "start the receiver in a terminal, or with the flag that it names")
+        }
         RefuseCode::NoAnswer => (ExitCode::Refused, "ask the person there to answer, and send again"),
         RefuseCode::DiskFull => (ExitCode::Refused, "free space there, or send less"),
         RefuseCode::TooLarge => (ExitCode::Refused, "send less, or start the receiver with a larger `--max-size`"),

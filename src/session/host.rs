@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use super::lanes::LaneRegistry;
@@ -17,18 +18,25 @@ use crate::wire::Role;
 pub struct Host {
     pub(super) identity: Identity,
     pub(super) native: Arc<rustls::ServerConfig>,
-    pub(super) tokens: Mutex<TokenBook>,
+    tokens: Mutex<TokenBook>,
     pub(super) mismatches: Mutex<Mismatches>,
     pub(super) comparing: Mutex<HashSet<IpAddr>>,
     pub(super) lanes: LaneRegistry,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) name: String,
     pub(super) role: Role,
+    changed: Notify,
 }
 
 impl Host {
     /// A host named `name`, whose tokens are renewed every `ttl`.
-    pub fn new(identity: Identity, name: String, role: Role, ttl: Option<Duration>, reporter: Arc<dyn Reporter>) -> Self {
+    pub fn new(
+        identity: Identity,
+        name: String,
+        role: Role,
+        ttl: Option<Duration>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
         Host {
             native: tls::native_server_config(&identity),
             tokens: Mutex::new(TokenBook::new(ttl, Instant::now())),
@@ -39,6 +47,7 @@ impl Host {
             reporter,
             name,
             role,
+            changed: Notify::new(),
         }
     }
 
@@ -49,9 +58,25 @@ impl Host {
 
     /// The link of this kind that is good now, with `address` in it; `None` once the tokens are spent.
     pub fn link(&self, kind: LinkKind, address: SocketAddr) -> Option<Zeroizing<String>> {
-        let mut tokens = lock(&self.tokens);
-        tokens.refresh(Instant::now());
+        let tokens = lock(&self.tokens);
         Some(tokens.invitation(kind, address, &self.identity.fingerprint())?.link())
+    }
+
+    /// Renews the links if that is due.
+    pub fn refresh(&self) {
+        lock(&self.tokens).refresh(Instant::now());
+    }
+
+    /// Waits until a guest has done something to the tokens: [`Host::edition`] and [`Host::next_renewal`] may be others.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What a guest does to the tokens.
+    pub(super) fn with_tokens<T>(&self, step: impl FnOnce(&mut TokenBook) -> T) -> T {
+        let result = step(&mut lock(&self.tokens));
+        self.changed.notify_one();
+        result
     }
 
     /// Changes whenever the links have to be shown anew.
@@ -71,12 +96,18 @@ impl Host {
     }
 
     /// Nobody else may pair with the links.
-    pub fn spend(&self) {
-        lock(&self.tokens).spend();
+    pub(super) fn spend(&self) {
+        self.with_tokens(TokenBook::spend);
     }
 }
 
 /// A session that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Waits until a flag is up; also when nobody holds it any more.
+pub(super) async fn raised(flag: &mut watch::Receiver<bool>) {
+    // An error means that whoever could raise it has gone.
+    let _ = flag.wait_for(|raised| *raised).await;
 }

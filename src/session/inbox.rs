@@ -1,23 +1,23 @@
 //! The receiver's side: what is offered, who decides, what is stored and acknowledged.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::consent::{Level, consent, refusal};
 use super::conn::{PING_EVERY, SILENCE};
+use super::consent::{Level, consent, refusal};
 use super::error::SessionError;
-use super::host::Host;
+use super::host::{Host, raised};
 use super::offer::{Manifest, Unfrozen};
 use super::opening::{Entrance, Guest, enter, part};
-use crate::events::{Dialect, Event, ExitCode, Offer as Told};
+use crate::events::{Event, ExitCode, Offer as Told};
 use crate::names::inert;
-use crate::net::accept::Arrival;
+use crate::net::accept::{Arrival, Dialect};
 use crate::store::{Folder, IfExists, Intake};
 use crate::transfer::{Incoming, LaneError, Outcome, receive_lane};
 use crate::wire::{
@@ -115,13 +115,13 @@ impl Inbox {
         let served = async {
             match dialect {
                 Dialect::Native => self.serve_native(arrival).await,
-                Dialect::Classic => self.serve_classic(arrival).await,
+                Dialect::Classic { .. } => self.serve_classic(arrival).await,
                 Dialect::Web => super::web_notice::serve(arrival).await,
             }
         };
         let result = tokio::select! {
             result = served => result,
-            _ = leaving.wait_for(|leaving| *leaving), if dialect != Dialect::Native => Ok(()),
+            () = raised(&mut leaving), if dialect != Dialect::Native => Ok(()),
         };
         if let Err(error) = result {
             let mut failure = error.failure();
@@ -240,7 +240,7 @@ impl Inbox {
                 // Nothing but a farewell is due from the sender now.
                 frame = guest.conn.recv(|_| false) => drop(frame?),
                 _ = ping.tick() => guest.conn.send(&Ping).await?,
-                _ = leaving.wait_for(|leaving| *leaving) => return Err(SessionError::Interrupted),
+                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
             }
         }
     }
@@ -373,7 +373,7 @@ impl Receiving<'_> {
                     }
                 }
                 _ = ping.tick() => self.guest.conn.send(&Ping).await?,
-                _ = leaving.wait_for(|leaving| *leaving) => return Err(SessionError::Interrupted),
+                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
             }
         }
         self.tell_progress(self.incoming.bytes());
@@ -439,9 +439,11 @@ impl Receiving<'_> {
                 seconds: started.elapsed().as_secs_f64(),
                 label: self.guest.standing.label,
             }),
-            Some(first) => {
-                Err(SessionError::Incomplete(format!("{} of {} files were not stored, first {first}", self.failed, self.failed + self.files as usize)))
-            }
+            Some(first) => Err(SessionError::Incomplete(format!(
+                "{} of {} files were not stored, first {first}",
+                self.failed,
+                self.failed + self.files as usize
+            ))),
         }
     }
 }

@@ -72,7 +72,13 @@ impl LaneRegistry {
     }
 
     /// The host's proof for a lane that proves itself and is not there yet.
-    pub(super) fn admit(&self, name: &[u8; 16], lane: u16, theirs: &[u8], binding: &Binding) -> Option<(LaneProof, Arc<OpenSession>)> {
+    pub(super) fn admit(
+        &self,
+        name: &[u8; 16],
+        lane: u16,
+        theirs: &[u8],
+        binding: &Binding,
+    ) -> Option<(LaneProof, Arc<OpenSession>)> {
         let session = lock(&self.open).get(name).cloned()?;
         let proven = proof::verify(session.secret.as_slice(), Purpose::Lane, Direction::Client, binding, theirs);
         let free = lane < session.most && !lock(&session.lanes.open).contains_key(&lane);

@@ -45,7 +45,8 @@ impl Unfrozen {
     /// Freezes it, if it is what the sender announced.
     pub(super) fn freeze(self, end: &OfferEnd) -> Result<Manifest, SessionError> {
         let bytes = self.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.size?));
-        let whole = self.entries.len() == self.offer.entries as usize && *self.digest.finalize().as_bytes() == end.digest;
+        let whole =
+            self.entries.len() == self.offer.entries as usize && *self.digest.finalize().as_bytes() == end.digest;
         if !whole || bytes != self.offer.bytes {
             return Err(SessionError::broke("a manifest that isn't the one it announced"));
         }
@@ -137,15 +138,18 @@ impl Judged {
 
     /// All verdicts, by entry.
     pub(super) fn finish(self, entries: usize) -> Result<Vec<(u32, Verdict)>, SessionError> {
-        if self.verdicts.len() == entries { Ok(self.verdicts) } else { Err(SessionError::broke("verdicts on a part only")) }
+        if self.verdicts.len() == entries {
+            Ok(self.verdicts)
+        } else {
+            Err(SessionError::broke("verdicts on a part only"))
+        }
     }
 }
 
 fn time_of(modified: Modified) -> Option<SystemTime> {
     let nanos = Duration::from_nanos(u64::from(modified.nanos));
     let seconds = Duration::from_secs(modified.seconds.unsigned_abs());
-    let whole =
-        if modified.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    let whole = if modified.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
     whole?.checked_add(nanos)
 }
 
@@ -205,7 +209,9 @@ mod tests {
     fn a_manifest_with_another_digest_or_sum_is_refused() {
         let page = payload(&Page { first: 0, entries: vec![file("a")] });
         let honest = OfferEnd { digest: *blake3::hash(&page).as_bytes() };
-        for (bytes, end, good) in [(1, honest.clone(), true), (2, honest, false), (1, OfferEnd { digest: [0; 32] }, false)] {
+        for (bytes, end, good) in
+            [(1, honest.clone(), true), (2, honest, false), (1, OfferEnd { digest: [0; 32] }, false)]
+        {
             let mut manifest = unfrozen(1, bytes);
             manifest.add(&page).unwrap();
             assert_eq!(manifest.freeze(&end).is_ok(), good);

@@ -26,9 +26,7 @@ use crate::pairing::code::{Awaiting, Committed, SixDigits};
 use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Inside, Pin};
 use crate::pairing::{Binding, Fingerprint, Identity, Invitation, LinkKind};
-use crate::wire::{
-    Commit, Confirm, Hello, Kind, Method, Nonce, Open, Ping, Proof, RefuseCode, Reveal, Role, VERSION,
-};
+use crate::wire::{Commit, Confirm, Hello, Kind, Method, Nonce, Open, Ping, Proof, RefuseCode, Reveal, Role, VERSION};
 
 /// What this program calls itself in a `hello`.
 const SOFTWARE: &str = concat!("qrdrop ", env!("CARGO_PKG_VERSION"));
@@ -120,9 +118,7 @@ async fn handshake(host: &Host, stream: Prefixed) -> Result<server::TlsStream<Pr
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let start = start.await.map_err(SessionError::handshake)?;
     match tls::inside(&start.client_hello()) {
-        Some(Inside::Native) => {
-            start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::handshake)
-        }
+        Some(Inside::Native) => start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::handshake),
         Some(Inside::Web) | None => {
             Err(SessionError::Pairing("it speaks TLS, but not the protocol of this port".to_owned()))
         }
@@ -156,7 +152,7 @@ async fn admit<'h, S: AsyncRead + AsyncWrite + Unpin>(
     }
     match open.method {
         Method::Invite { proof } => {
-            let admission = lock(&host.tokens).admit(&proof, binding, Instant::now());
+            let admission = host.with_tokens(|tokens| tokens.admit(&proof, binding, Instant::now()));
             let admission = admission.map_err(|refused| SessionError::Pairing(refused.to_string()))?;
             conn.send(&Proof(admission.host_proof)).await?;
             Ok(Admitted::Known(match admission.kind {
@@ -251,7 +247,7 @@ pub(super) async fn visit(
         Target::Invited(invitation) => (vec![invitation.address], invitation.pin()),
         Target::Unproven(addresses) => (addresses.clone(), Pin::Unknown),
     };
-    let socket = dial::dial(&addresses, source).await?;
+    let socket = dial::dial_any(&addresses, source.as_slice()).await?;
     let address = socket.peer_addr().map_err(SessionError::Cut)?;
     let limit = timeout(PAIRING_LIMIT, secure(socket, identity, pin));
     let stream = limit.await.map_err(|_| SessionError::Silent)??;
@@ -323,7 +319,7 @@ pub(super) async fn open_lane(
     session: [u8; 16],
     lane: u16,
 ) -> Result<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>, SessionError> {
-    let socket = dial::dial(&[visit.address], visit.source).await?;
+    let socket = dial::dial(visit.address, visit.source).await?;
     let open = async {
         let stream = secure(socket, identity, Pin::Prefix(visit.paired.binding.server.prefix())).await?;
         let binding = tls::client_binding(stream.get_ref().1, identity)

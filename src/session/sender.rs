@@ -9,13 +9,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::conn::PING_EVERY;
 use super::error::SessionError;
+use super::host::raised;
 use super::inbox::{PROGRESS_EVERY, wire_name};
 use super::lanes::Lanes;
 use super::offer::{Judged, announce};
 use super::opening::{Target, Visit, open_lane, part, visit};
-use crate::events::{
-    ENTRIES_TOLD, EntryKind, Event, ExitCode, Failure, Label, Offer as Told, OfferedEntry, Reporter,
-};
+use crate::events::{ENTRIES_TOLD, EntryKind, Event, ExitCode, Failure, Label, Offer as Told, OfferedEntry, Reporter};
 use crate::names::{RelPath, inert};
 use crate::pairing::Identity;
 use crate::store::{SourceEntry, SourceKind};
@@ -33,6 +32,8 @@ pub struct Sender {
     pub name: String,
     /// What is offered; an entry's place is its id.
     pub entries: Arc<Vec<SourceEntry>>,
+    /// What was left out before, as (name, reason).
+    pub left_out: Vec<(String, String)>,
     /// The address to send from, if one was asked for.
     pub source: Option<IpAddr>,
     /// Where it is told.
@@ -50,7 +51,7 @@ impl Sender {
         let visit = visit(target, &self.identity, &self.name, Role::Sends, self.source, &*self.reporter);
         let visit = tokio::select! {
             visit = visit => visit,
-            _ = interrupted.wait_for(|leaving| *leaving) => Err(SessionError::Interrupted),
+            () = raised(&mut interrupted) => Err(SessionError::Interrupted),
         };
         let mut visit = visit.map_err(|error| (None, error.failure()))?;
         let transfer = wire_name();
@@ -59,7 +60,7 @@ impl Sender {
         match sent {
             Ok(sending) => {
                 visit.paired.conn.close().await;
-                sending.result().map_err(|failure| (Some(told), failure))
+                sending.result().map_err(|failure| (Some(told.clone()), failure))
             }
             Err(error) => {
                 let refused = matches!(error, SessionError::Refused(_));
@@ -73,13 +74,13 @@ impl Sender {
         }
     }
 
-    async fn offer_and_send(
-        &self,
+    async fn offer_and_send<'a>(
+        &'a self,
         visit: &mut Visit,
         transfer: [u8; 16],
-        told: &str,
+        told: &'a str,
         mut leaving: watch::Receiver<bool>,
-    ) -> Result<Sending<'_>, SessionError> {
+    ) -> Result<Sending<'a>, SessionError> {
         let (offer, pages, end) = announce(transfer, &self.entries);
         self.tell_offer(visit, told, offer.bytes);
         let conn = &mut visit.paired.conn;
@@ -90,7 +91,7 @@ impl Sender {
         conn.send(&end).await?;
         let (verdicts, go) = tokio::select! {
             judged = self.hear_verdicts(visit) => judged?,
-            _ = leaving.wait_for(|leaving| *leaving) => return Err(SessionError::Interrupted),
+            () = raised(&mut leaving) => return Err(SessionError::Interrupted),
         };
         self.reporter.tell(Event::Accepted { transfer: told.to_owned() });
         let mut sending = Sending::new(self, told, visit.paired.standing.label, verdicts);
@@ -118,6 +119,10 @@ impl Sender {
             entries: entries.collect(),
             entries_left_out: self.entries.len().saturating_sub(ENTRIES_TOLD) as u64,
         }));
+        for (name, reason) in &self.left_out {
+            let (name, reason) = (name.clone(), reason.clone());
+            self.reporter.tell(Event::Skipped { transfer: transfer.to_owned(), name, reason });
+        }
     }
 
     /// A person may take their time; the receiver's pings tell that it is still there.
@@ -246,7 +251,7 @@ impl<'a> Sending<'a> {
                     }
                 }
                 _ = ping.tick() => conn.send(&Ping).await?,
-                _ = leaving.wait_for(|leaving| *leaving) => return Err(SessionError::Interrupted),
+                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
             }
         }
     }
@@ -262,7 +267,10 @@ impl<'a> Sending<'a> {
             let entry = self.resolve(id)?;
             let sent = self.outgoing.take_hash(id);
             if sent != Some(hash) || bytes != entry.bytes {
-                return Err(SessionError::broke(format!("`{}` is acknowledged as another file", inert(&entry.offered))));
+                return Err(SessionError::broke(format!(
+                    "`{}` is acknowledged as another file",
+                    inert(&entry.offered)
+                )));
             }
             let name = match name.is_empty() {
                 true => entry.offered.clone(),

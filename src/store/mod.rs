@@ -1,1 +1,49 @@
-//! placeholder
+//! The disk: every path operation of the program, deletes and clean-up too.
+//!
+//! # Receiving
+//!
+//! [`Folder`] is the receive folder, opened once; what is below it is reached by handle, one component at a time, and no
+//! symbolic link is followed. [`Folder::begin`] plans one transfer and reserves its space without touching a visible
+//! name. Bytes go to a [`PartialFile`] in `.qrdrop-partial/`; [`PartialFile::complete`] turns it into a [`Whole`], and
+//! [`Intake::commit`] makes a batch of those durable and puts them in place. The order is fixed, and it is the promise
+//! behind "stored": file synced, renamed without replacing, every folder up to the receive folder synced.
+//!
+//! ```text
+//! .qrdrop-partial/            0700, ours, no link; removed when empty
+//!     t-<32 hex>/             one transfer, 0700
+//!         lock                held while the transfer lives: a free lock means that its process is dead
+//!         <16 hex>.part       one file, 0600 until it is whole
+//! ```
+//!
+//! # Sending
+//!
+//! [`walk`] lists what the named paths hold, and [`SourceFile`] reads one of them and tells when it changed meanwhile.
+//!
+//! # The tool's own files
+//!
+//! [`StateDir`] is the state folder, [`write_secret_file`] the way any secret reaches a disk.
+
+mod area;
+mod at;
+mod error;
+mod folder;
+mod intake;
+mod partial;
+mod place;
+mod plan;
+mod source;
+mod state;
+mod taken;
+mod walk;
+
+pub use self::error::{Fault, StoreError};
+pub use self::folder::{Cleaned, Existing, Folder};
+pub use self::intake::{Intake, Placed};
+pub use self::partial::{PartialFile, Whole};
+pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
+pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
+pub use self::state::{StateDir, write_secret_file};
+pub use self::walk::{LeftOut, Walk, WalkOptions, walk};
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
 use super::tree::{ChunkHasher, Forest, Hash};
 use crate::store::{Intake, PartialFile, Placed, StoreError, Whole};
-use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, Fault, FileEnd, Header, Kind, LaneEnd, PIECE_CAP, Pack, Packed, Withdraw};
+use crate::wire::{
+    CHUNK_LEN, Chunk, ChunkEnd, Fault, FileEnd, Header, Kind, LaneEnd, PIECE_CAP, Pack, Packed, Withdraw,
+};
 
 /// Files that wait to be made durable: enough that one sync serves many, few enough that open files stay within the
 /// usual limit of 1,024 descriptors with many senders at once.
@@ -182,7 +184,14 @@ impl Incoming {
     }
 
     fn commit(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
-        self.commits.send(Ready { whole: Whole { file, bytes }, hash }).map_err(|_| LaneError::Stopped)
+        let id = file.id();
+        match file.complete(bytes) {
+            Ok(whole) => self.commits.send(Ready { whole, hash }).map_err(|_| LaneError::Stopped),
+            Err(error) => {
+                self.tell(NotStoredHere::by_disk(id, &error));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -281,12 +290,7 @@ fn receive_pieces(
 }
 
 /// Reads a chunk of a file that failed here, and forgets it.
-fn drain(
-    stream: &mut impl LaneStream,
-    incoming: &Incoming,
-    chunk: &Chunk,
-    buffer: &mut [u8],
-) -> Result<(), LaneError> {
+fn drain(stream: &mut impl LaneStream, incoming: &Incoming, chunk: &Chunk, buffer: &mut [u8]) -> Result<(), LaneError> {
     let mut left = chunk.len as usize;
     while left > 0 {
         let Some(len) = next_piece(stream, incoming, chunk.id, left)? else { return Ok(()) };
@@ -462,7 +466,7 @@ fn commit_all(intake: &Intake, ready: &Receiver<Ready>, outcomes: &UnboundedSend
         let batch: Vec<Whole> = std::iter::once(first)
             .chain(ready.try_iter().take(COMMIT_QUEUE))
             .map(|ready| {
-                hashes.insert(ready.whole.file.id(), ready.hash);
+                hashes.insert(ready.whole.id(), ready.hash);
                 ready.whole
             })
             .collect();

@@ -225,7 +225,7 @@ fn send_chunk(
     while done < len {
         let piece = PIECE_CAP.min((len - done) as usize);
         let bytes = &mut buffer[HEADER_LEN..HEADER_LEN + piece];
-        if let Err(error) = read_full(&file.source, offset + done, bytes) {
+        if let Err(error) = file.source.read_at(offset + done, bytes) {
             return withdraw(stream, outgoing, file, &error);
         }
         hasher.update(bytes);
@@ -293,7 +293,7 @@ fn read_small(entry: &SourceEntry, bytes: &mut Vec<u8>) -> Result<(u32, Hash), S
     let start = bytes.len();
     let read = entry.open().and_then(|source| {
         bytes.resize(start + entry.bytes as usize, 0);
-        read_full(&source, 0, &mut bytes[start..])?;
+        source.read_at(0, &mut bytes[start..])?;
         source.check_unchanged()
     });
     if let Err(error) = read {
@@ -332,24 +332,12 @@ fn hash_source(entry: &SourceEntry, buffer: &mut [u8]) -> Result<Hash, StoreErro
     let mut done = 0;
     while done < entry.bytes {
         let bytes = &mut buffer[..PIECE_CAP.min((entry.bytes - done) as usize)];
-        read_full(&source, done, bytes)?;
+        source.read_at(done, bytes)?;
         hasher.update(bytes);
         done += bytes.len() as u64;
     }
     source.check_unchanged()?;
     Ok(*hasher.finalize().as_bytes())
-}
-
-/// Fills `bytes` from the source; a file that ends early has changed since it was offered.
-fn read_full(source: &SourceFile, offset: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match source.read_at(offset + done as u64, &mut bytes[done..])? {
-            0 => return Err(source.changed()),
-            count => done += count,
-        }
-    }
-    Ok(())
 }
 
 /// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.

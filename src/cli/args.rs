@@ -1,0 +1,286 @@
+//! The command line. Every flag can also be set by `QRDROP_` and its name in capitals.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::session::{Classic, Level};
+use crate::store::IfExists;
+use crate::ui::{ColorChoice, QrChoice};
+
+/// Move files across a room: scan a QR code, send, done.
+#[derive(Debug, Parser)]
+#[command(name = "qrdrop", version, about, propagate_version = true, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Take files: listen, draw the QR code, store what is accepted
+    Receive(Receive),
+    /// Send files and folders to a receiver
+    Send(Send),
+    /// Show the receivers nearby
+    List(List),
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Say what happens as JSON on standard output, one object a line
+    #[arg(long, global = true, env = "QRDROP_JSON")]
+    pub(super) json: bool,
+    /// Show only errors and questions
+    #[arg(short, long, global = true, conflicts_with = "verbose", env = "QRDROP_QUIET")]
+    pub(super) quiet: bool,
+    /// Show every file
+    #[arg(short, long, global = true, env = "QRDROP_VERBOSE")]
+    pub(super) verbose: bool,
+    /// Use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "QRDROP_COLOR")]
+    pub(super) color: Color,
+    /// Folder for what qrdrop has to remember
+    #[arg(long, global = true, value_name = "DIR", env = "QRDROP_STATE_DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Use only this interface: its name or one of its addresses
+    #[arg(long, global = true, value_name = "NAME|IP", env = "QRDROP_INTERFACE")]
+    pub(super) interface: Option<String>,
+    /// The name that others see [default: the host name]
+    #[arg(long, global = true, value_name = "NAME", env = "QRDROP_NAME")]
+    pub(super) name: Option<String>,
+    /// How long a question waits for a person before it counts as No
+    #[arg(long, global = true, value_name = "DURATION", default_value = "2m", value_parser = duration, env = "QRDROP_ASK_TIMEOUT")]
+    pub(super) ask_timeout: Duration,
+}
+
+/// `qrdrop receive`.
+#[derive(Debug, Args)]
+pub(super) struct Receive {
+    /// Where files go
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(super) folder: PathBuf,
+    /// TCP port; 0 is any [default: 5001, or the next free one]
+    #[arg(long, value_name = "PORT", env = "QRDROP_PORT")]
+    pub(super) port: Option<u16>,
+    /// Don't advertise over mDNS
+    #[arg(long, env = "QRDROP_HIDDEN")]
+    pub(super) hidden: bool,
+    /// Leave if nobody came within this time
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "QRDROP_TIMEOUT")]
+    pub(super) timeout: Option<Duration>,
+    /// Leave after the first finished transfer
+    #[arg(long, env = "QRDROP_ONCE")]
+    pub(super) once: bool,
+    /// Accept without asking from senders that are at least this well known
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "verified", env = "QRDROP_YES")]
+    pub(super) yes: Option<Yes>,
+    /// What to do with names that exist
+    #[arg(long, value_name = "WHAT", default_value = "rename", env = "QRDROP_IF_EXISTS")]
+    pub(super) if_exists: Existing,
+    /// Refuse transfers that are larger than this, e.g. 2GB
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "QRDROP_MAX_SIZE")]
+    pub(super) max_size: Option<u64>,
+    /// What to do with senders that speak the tutorial's plain protocol
+    #[arg(long, value_name = "WHAT", default_value = "ask", env = "QRDROP_CLASSIC")]
+    pub(super) classic: ClassicMode,
+    /// No page for phones: the code holds the `qrdrop://` link
+    #[arg(long, env = "QRDROP_NO_WEB")]
+    pub(super) no_web: bool,
+    /// Let peers in from outside private networks
+    #[arg(long, env = "QRDROP_EXPOSE")]
+    pub(super) expose: bool,
+    /// Write both links to this file, for you alone
+    #[arg(long, value_name = "FILE", env = "QRDROP_INVITE_FILE")]
+    pub(super) invite_file: Option<PathBuf>,
+    /// How long a code is good [default: 10m while one is drawn, else run]
+    #[arg(long, value_name = "DURATION|run", value_parser = ttl, env = "QRDROP_INVITE_TTL")]
+    pub(super) invite_ttl: Option<Ttl>,
+    /// Draw the code
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "QRDROP_QR")]
+    pub(super) qr: Qr,
+    /// Write the code as a picture
+    #[arg(long, value_name = "FILE", env = "QRDROP_QR_PNG")]
+    pub(super) qr_png: Option<PathBuf>,
+}
+
+/// `qrdrop send`.
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// Files and folders
+    #[arg(value_name = "PATH", required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// The receiver: its name, its link, ip[:port], or - or @FILE to read the last link there
+    #[arg(long, value_name = "TARGET", conflicts_with = "scan", hide_env_values = true, env = "QRDROP_TO")]
+    pub(super) to: Option<String>,
+    /// A picture of the receiver's QR code
+    #[arg(long, value_name = "PICTURE", env = "QRDROP_SCAN")]
+    pub(super) scan: Option<PathBuf>,
+    /// Speak the tutorial's plain protocol: one file, nothing encrypted
+    #[arg(long, env = "QRDROP_CLASSIC")]
+    pub(super) classic: bool,
+    /// Send what symbolic links point to
+    #[arg(long, env = "QRDROP_FOLLOW_LINKS")]
+    pub(super) follow_links: bool,
+}
+
+/// `qrdrop list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// How long to listen
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, env = "QRDROP_WAIT")]
+    pub(super) wait: Duration,
+}
+
+/// Makes the choices of one flag from those of a room.
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident -> $target:ty { $($(#[$item_doc:meta])* $item:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+        pub(super) enum $name {
+            $($(#[$item_doc])* $item),+
+        }
+
+        impl From<$name> for $target {
+            fn from(choice: $name) -> Self {
+                match choice {
+                    $($name::$item => <$target>::$item),+
+                }
+            }
+        }
+    };
+}
+
+choices!(
+    /// `--yes`.
+    Yes -> Level {
+        /// Both ends are known by their keys
+        Verified,
+        /// Also whoever has scanned the code
+        Private,
+        /// Anyone, also without encryption
+        Open,
+    }
+);
+choices!(
+    /// `--if-exists`.
+    Existing -> IfExists {
+        /// Give the new one another name
+        Rename,
+        /// Leave out what is identical
+        Skip,
+        /// Replace the old one
+        Replace,
+    }
+);
+choices!(
+    /// `--classic` of `receive`.
+    ClassicMode -> Classic {
+        /// Turn them away
+        Off,
+        /// Ask a person
+        Ask,
+        /// Take them
+        Accept,
+    }
+);
+choices!(
+    /// `--qr`.
+    Qr -> QrChoice {
+        /// On a terminal
+        Auto,
+        /// Wherever standard error goes
+        Always,
+        /// Not at all
+        Never,
+    }
+);
+choices!(
+    /// `--color`.
+    Color -> ColorChoice {
+        /// On a terminal, unless NO_COLOR is set
+        Auto,
+        /// Everywhere
+        Always,
+        /// Nowhere
+        Never,
+    }
+);
+
+/// How long a code is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ttl {
+    /// For as long as the command runs.
+    Run,
+    /// For this long, then another is drawn.
+    For(Duration),
+}
+
+fn ttl(text: &str) -> Result<Ttl, String> {
+    if text == "run" { Ok(Ttl::Run) } else { duration(text).map(Ttl::For) }
+}
+
+/// `90`, `90s`, `10m`, `1h30m`: a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 30s or 10m"))
+}
+
+/// `500`, `20MB`, `2GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err("write it like 500MB or 2GiB".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "write it like 500MB or 2GiB".to_owned())?;
+    Ok((number * factor as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_durations_read_as_people_write_them() {
+        assert_eq!(size("500"), Ok(500));
+        assert_eq!(size("1.5GB"), Ok(1_500_000_000));
+        assert_eq!(size("2 GiB"), Ok(2 << 30));
+        assert!(size("much").is_err());
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(ttl("run"), Ok(Ttl::Run));
+    }
+
+    #[test]
+    fn a_bare_yes_means_verified() {
+        let cli = Cli::parse_from(["qrdrop", "receive", "--yes"]);
+        let Command::Receive(receive) = cli.command else { unreachable!("it was `receive`") };
+        assert_eq!(receive.yes, Some(Yes::Verified));
+    }
+}

@@ -1,0 +1,42 @@
+use std::net::IpAddr;
+
+use super::identity;
+use crate::pairing::tls::{MAX_CERTIFICATE_BYTES, peer_fingerprint};
+use crate::pairing::{Identity, PairingError};
+
+#[test]
+fn our_own_certificate_stays_under_the_cap_with_any_number_of_addresses() {
+    let addresses: Vec<IpAddr> = (0..1_000u128).map(|n| IpAddr::V6((u128::MAX - n).into())).collect();
+    let certificate = Identity::fresh(&addresses).unwrap().certificate().clone();
+    assert!(certificate.len() < MAX_CERTIFICATE_BYTES, "{}", certificate.len());
+}
+
+#[test]
+fn f20_the_certificate_is_one_that_browsers_take() {
+    let identity = identity();
+    let der = identity.certificate().as_ref();
+    let holds = |part: &[u8]| der.windows(part.len()).any(|window| window == part);
+    assert!(holds(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]), "the curve is P-256");
+    assert!(holds(&[0x87, 4, 192, 168, 1, 23]), "the address is named");
+    assert!(holds(&[0x2b, 6, 1, 5, 5, 7, 3, 1]), "it is for servers");
+    let times: Vec<&[u8]> = der.windows(15).filter(|window| window[..2] == [0x17, 13] && window[14] == b'Z').collect();
+    let [from, to] = times[..] else { panic!("two times of validity are expected") };
+    let year = |time: &[u8]| i32::from(time[2] - b'0') * 10 + i32::from(time[3] - b'0');
+    assert!((1..=2).contains(&(year(to) - year(from))));
+}
+
+#[test]
+fn two_fresh_identities_have_nothing_in_common() {
+    let (one, other) = (identity(), identity());
+    assert_ne!(one.fingerprint(), other.fingerprint());
+    assert_ne!(one.fingerprint().mark(), other.fingerprint().mark());
+}
+
+#[test]
+fn a_peer_shows_exactly_one_certificate_that_parses() {
+    let one = identity().certificate().clone();
+    assert!(peer_fingerprint(std::slice::from_ref(&one)).is_ok());
+    for certificates in [vec![], vec![one.clone(), one], vec![vec![0x30, 0].into()]] {
+        assert!(matches!(peer_fingerprint(&certificates), Err(PairingError::Certificate(_))));
+    }
+}

@@ -1,0 +1,258 @@
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::at::{self, Node};
+use super::error::StoreError;
+use super::intake::Shared;
+use super::plan::PlannedFile;
+
+/// How much of a file of unknown size is written between two looks at the free space.
+const LOOK_EVERY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Whole files of one transfer whose descriptors stay open until they are committed. It is also the largest batch that
+/// is synced file by file: up to a handful, an fsync each costs less than writing out what every other program has
+/// pending, which is what one `syncfs` means; beyond it, `syncfs` costs one flush in place of one each.
+pub(super) const FEW: usize = 8;
+
+/// A file on its way in. Several threads may write to it. Dropping it removes it, and the entry waits again.
+pub struct PartialFile {
+    slot: Slot,
+    file: File,
+    end: AtomicU64,
+    looked_at: AtomicU64,
+}
+
+/// The place of a partial file in its area, and the entry that it is for.
+struct Slot {
+    shared: Arc<Shared>,
+    id: u32,
+    temp: String,
+    /// Bytes of the entry's reservation that were given back, being on the disk.
+    released: AtomicU64,
+    /// `None` once it is in place.
+    planned: Option<PlannedFile>,
+}
+
+impl Slot {
+    fn planned(&self) -> &PlannedFile {
+        self.planned.as_ref().expect("taken by `Whole::settle` alone, which consumes the slot")
+    }
+
+    fn subject(&self) -> &str {
+        self.planned().path.as_str()
+    }
+
+    /// Gives up to `bytes` of the reservation back, never more than the entry's share.
+    fn release(&self, bytes: u64) {
+        let charge = self.planned().charge;
+        let before = self.released.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.claim.release(bytes.min(charge.saturating_sub(before)));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(planned) = self.planned.take() {
+            // what can't be removed now goes with the area
+            let _ = self.shared.area.dir().remove_file(&self.temp);
+            self.shared.claim.restore(planned.charge.min(*self.released.get_mut()));
+            self.shared.put_back(self.id, planned);
+        }
+    }
+}
+
+impl PartialFile {
+    pub(super) fn create(shared: &Arc<Shared>, id: u32) -> Result<PartialFile, StoreError> {
+        let planned = shared.take(id)?;
+        let (temp, file) = match shared.area.create_temp(at::PRIVATE_FILE) {
+            Ok(created) => created,
+            Err(error) => {
+                let failed = StoreError::io("receive", planned.path.as_str(), error);
+                shared.put_back(id, planned);
+                return Err(failed);
+            }
+        };
+        let slot = Slot { shared: Arc::clone(shared), id, temp, released: AtomicU64::new(0), planned: Some(planned) };
+        Ok(PartialFile { slot, file, end: AtomicU64::new(0), looked_at: AtomicU64::new(0) })
+    }
+
+    /// The entry that it is for.
+    pub fn id(&self) -> u32 {
+        self.slot.id
+    }
+
+    /// Where the written bytes end.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Writes at `offset`; calls for different ranges may overlap in time.
+    ///
+    /// # Errors
+    /// The bytes would go beyond the declared size (then none of them is written), or the disk is full or fails.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let size = self.slot.planned().size;
+        let most = size.unwrap_or(i64::MAX as u64);
+        let end = offset
+            .checked_add(bytes.len() as u64)
+            .filter(|&end| end <= most)
+            .ok_or_else(|| StoreError::BeyondDeclared { subject: self.slot.subject().into(), declared_bytes: most })?;
+        if size.is_none() {
+            self.look_at_free_space(end)?;
+        }
+        at::write_full_at(&self.file, bytes, offset)
+            .map_err(|error| StoreError::io("write", self.slot.subject(), error))?;
+        self.end.fetch_max(end, Ordering::AcqRel);
+        self.slot.release(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Writes after the last byte, for a single writer in order.
+    ///
+    /// # Errors
+    /// As [`PartialFile::write_at`].
+    pub fn append(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write_at(self.end(), bytes)
+    }
+
+    /// Gives up what was written after the first `bytes`.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn truncate(&self, bytes: u64) -> Result<(), StoreError> {
+        self.file.set_len(bytes).map_err(|error| StoreError::io("cut", self.slot.subject(), error))?;
+        self.end.store(bytes, Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads back from `offset` until `buf` is full or the written bytes end; returns how many were read.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        at::read_full_at(&self.file, buf, offset)
+            .map_err(|error| StoreError::io("read back", self.slot.subject(), error))
+    }
+
+    /// Declares the file whole: `bytes` long, and its content verified by the caller.
+    ///
+    /// # Errors
+    /// It is not of that size, or that is not the declared one. The file is removed then.
+    pub fn complete(self, bytes: u64) -> Result<Whole, StoreError> {
+        let PartialFile { slot, file, end, .. } = self;
+        let failed = |error| StoreError::io("finish", slot.subject(), error);
+        let planned = slot.planned();
+        let on_disk = file.metadata().map_err(failed)?.len();
+        let expected_bytes = planned.size.unwrap_or(bytes);
+        if let Some(got_bytes) = [bytes, end.into_inner(), on_disk].into_iter().find(|&got| got != expected_bytes) {
+            return Err(StoreError::Incomplete { subject: slot.subject().into(), expected_bytes, got_bytes });
+        }
+        at::set_mode(&file, slot.shared.root.file_mode).map_err(failed)?;
+        if let Some(modified) = planned.modified {
+            // a time that this file system can't hold is no reason to lose the file
+            let _ = file.set_modified(modified);
+        }
+        let node = at::file_node(&file).map_err(failed)?;
+        slot.release(planned.charge);
+        let pending = match Ticket::draw(&slot.shared) {
+            Some(ticket) => Pending::Open(file, ticket),
+            None if slot.shared.root.syncs_whole => Pending::Closed,
+            None => {
+                at::sync_file(&file).map_err(|error| StoreError::not_durable(slot.subject(), &error))?;
+                Pending::Nothing
+            }
+        };
+        Ok(Whole { slot, bytes, node, pending })
+    }
+
+    fn look_at_free_space(&self, end: u64) -> Result<(), StoreError> {
+        if end < self.looked_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.looked_at.store(end.saturating_add(LOOK_EVERY_BYTES), Ordering::Relaxed);
+        let shared = &self.slot.shared;
+        match shared.folder.free_in(&shared.root)? {
+            (free, _) if free < LOOK_EVERY_BYTES => {
+                Err(StoreError::DiskFull { action: "write", subject: self.slot.subject().into() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is left to do before a whole file survives a power cut.
+enum Pending {
+    /// An fsync, its descriptor being one of the [`FEW`].
+    Open(File, #[expect(dead_code, reason = "held for its drop")] Ticket),
+    /// A sync of the file system.
+    Closed,
+    Nothing,
+}
+
+/// The right to keep a descriptor open.
+struct Ticket(Arc<Shared>);
+
+impl Ticket {
+    fn draw(shared: &Arc<Shared>) -> Option<Ticket> {
+        let one_more = |held| (held < FEW).then_some(held + 1);
+        shared.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Ticket(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A file that is whole and verified, and waits to be made durable and put in place. Dropping it removes it.
+pub struct Whole {
+    slot: Slot,
+    bytes: u64,
+    node: Node,
+    pending: Pending,
+}
+
+impl Whole {
+    /// The entry that it is for.
+    pub fn id(&self) -> u32 {
+        self.slot.id
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn planned(&self) -> &PlannedFile {
+        self.slot.planned()
+    }
+
+    pub(super) fn temp(&self) -> &str {
+        &self.slot.temp
+    }
+
+    pub(super) fn node(&self) -> Node {
+        self.node
+    }
+
+    /// It is in place: nothing is left to remove.
+    pub(super) fn settle(mut self) {
+        self.slot.planned = None;
+    }
+}
+
+/// Makes a batch durable under its temporary names.
+pub(super) fn sync_batch(shared: &Shared, batch: &[Whole]) -> io::Result<()> {
+    let closed = batch.iter().any(|whole| matches!(whole.pending, Pending::Closed));
+    if closed {
+        return at::sync_everything(shared.area.dir());
+    }
+    batch.iter().try_for_each(|whole| match &whole.pending {
+        Pending::Open(file, _) => at::sync_file(file),
+        Pending::Closed | Pending::Nothing => Ok(()),
+    })
+}

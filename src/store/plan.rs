@@ -1,0 +1,140 @@
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use super::error::StoreError;
+use crate::names::{FileName, RelPath};
+
+/// Folders of one transfer, declared or implied by files. A list of a million files stays under it, and a hostile one
+/// of deep paths costs no more than some 100 MiB.
+const MAX_FOLDERS: usize = 1_000_000;
+
+/// What becomes of a file whose name exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfExists {
+    /// `name (1).ext`; a folder as a whole: `tree (1)`.
+    Rename,
+    /// As `Rename`; files that are there already are left out before they are planned (see `Folder::existing`), and
+    /// folders that are there are not made again.
+    Skip,
+    /// Files are replaced, each atomically; folders are merged.
+    Replace,
+}
+
+/// What a planned entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedKind {
+    /// A regular file.
+    File,
+    /// A folder; told so that empty ones and their times survive.
+    Folder,
+}
+
+/// An entry of an accepted offer.
+#[derive(Debug, Clone)]
+pub struct PlannedEntry {
+    /// Names the entry within its transfer.
+    pub id: u32,
+    /// Where it goes, below the receive folder, if the name is free.
+    pub path: RelPath,
+    /// File or folder.
+    pub kind: PlannedKind,
+    /// Size in bytes of a file; `None` while unknown.
+    pub size: Option<u64>,
+    /// Modification time that it gets.
+    pub modified: Option<SystemTime>,
+}
+
+/// A file that waits to be received.
+#[derive(Debug)]
+pub(super) struct PlannedFile {
+    pub(super) path: RelPath,
+    pub(super) folder: usize,
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<SystemTime>,
+    /// Bytes of disk that are reserved for it.
+    pub(super) charge: u64,
+}
+
+/// A folder that will be needed. Index 0 is the receive folder itself, and a parent comes before its children.
+#[derive(Debug)]
+pub(super) struct PlannedFolder {
+    pub(super) parent: usize,
+    pub(super) path: Option<RelPath>,
+    pub(super) declared: bool,
+    pub(super) modified: Option<SystemTime>,
+}
+
+/// A checked list: every file knows its folder, and nothing is both.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) files: HashMap<u32, PlannedFile>,
+    pub(super) folders: Vec<PlannedFolder>,
+    pub(super) charge: u64,
+}
+
+/// Index of the receive folder in [`Plan::folders`].
+pub(super) const TOP: usize = 0;
+
+impl Plan {
+    /// Checks the list; `block` is the unit of disk space in bytes.
+    pub(super) fn new(entries: Vec<PlannedEntry>, block: u64) -> Result<Plan, StoreError> {
+        let bad = |subject: &str, why| StoreError::BadPlan { subject: subject.into(), why };
+        let top = PlannedFolder { parent: TOP, path: None, declared: false, modified: None };
+        let mut plan = Plan { files: HashMap::new(), folders: vec![top], charge: 0 };
+        let mut index = HashMap::new();
+        let mut ids = std::collections::HashSet::new();
+        for PlannedEntry { id, path, kind, size, modified } in entries {
+            let path = path.top_level();
+            if !ids.insert(id) {
+                return Err(bad(path.as_str(), "an id is used twice"));
+            }
+            match kind {
+                PlannedKind::Folder => {
+                    let folder = plan.folder(path, &mut index)?;
+                    plan.folders[folder].declared = true;
+                    plan.folders[folder].modified = modified;
+                }
+                PlannedKind::File => {
+                    let folder = match path.parent() {
+                        Some(parent) => plan.folder(parent, &mut index)?,
+                        None => TOP,
+                    };
+                    let charge = size.unwrap_or(0).checked_next_multiple_of(block).unwrap_or(u64::MAX);
+                    plan.charge = plan.charge.saturating_add(charge);
+                    plan.files.insert(id, PlannedFile { path, folder, size, modified, charge });
+                }
+            }
+        }
+        match plan.files.values().find(|file| index.contains_key(file.path.as_str())) {
+            Some(file) => Err(bad(file.path.as_str(), "it is offered as a file and as a folder")),
+            None => Ok(plan),
+        }
+    }
+
+    /// The index of a folder, entered with its parents if it is new.
+    fn folder(&mut self, path: RelPath, index: &mut HashMap<String, usize>) -> Result<usize, StoreError> {
+        if let Some(&known) = index.get(path.as_str()) {
+            return Ok(known);
+        }
+        if self.folders.len() > MAX_FOLDERS {
+            return Err(StoreError::BadPlan { subject: path.as_str().into(), why: "too many folders" });
+        }
+        let parent = match path.parent() {
+            // bounded: a path has at most 64 components
+            Some(parent) => self.folder(parent, index)?,
+            None => TOP,
+        };
+        let number = self.folders.len();
+        index.insert(path.as_str().to_owned(), number);
+        self.folders.push(PlannedFolder { parent, path: Some(path), declared: false, modified: None });
+        Ok(number)
+    }
+}
+
+/// Where `name` ends up below `folder` (`None`: the receive folder); `offered` is the entry's own path.
+pub(super) fn final_path(folder: Option<&RelPath>, offered: &RelPath, name: &FileName) -> RelPath {
+    match folder {
+        Some(folder) => folder.join(name),
+        None => offered.with_first(name),
+    }
+}

@@ -1,0 +1,136 @@
+use std::fs::{self, File, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::at;
+use super::error::{StoreError, shown};
+
+/// What a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+/// What tells whether a file is still the same with the same content: where it is on the disk, its size and times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceIdentity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+    /// Seconds and nanoseconds of the last change of content or inode: it moves even when someone sets `modified` back.
+    changed: (i64, i64),
+}
+
+impl SourceIdentity {
+    pub(super) fn of(about: &Metadata) -> SourceIdentity {
+        #[cfg(unix)]
+        let (device, inode, changed) = {
+            use std::os::unix::fs::MetadataExt;
+            (about.dev(), about.ino(), (about.ctime(), about.ctime_nsec()))
+        };
+        #[cfg(windows)]
+        let (device, inode, changed) = {
+            use std::os::windows::fs::MetadataExt;
+            (0, 0, (about.creation_time() as i64, about.last_write_time() as i64))
+        };
+        SourceIdentity { device, inode, bytes: about.len(), modified: about.modified().ok(), changed }
+    }
+}
+
+/// A file or folder that can be sent.
+#[derive(Debug, Clone)]
+pub struct SourceEntry {
+    /// The name it is offered under: `/`-joined, the top level being the name of the given path.
+    pub offered: String,
+    /// File or folder.
+    pub kind: SourceKind,
+    /// Size in bytes; 0 for folders.
+    pub bytes: u64,
+    /// Modification time.
+    pub modified: Option<SystemTime>,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it was when it was listed.
+    pub identity: SourceIdentity,
+    /// Whether the path itself is a link that was followed.
+    pub(super) is_link: bool,
+}
+
+impl SourceEntry {
+    /// Opens the file for reading. Never waits, even if a FIFO has taken its place.
+    ///
+    /// # Errors
+    /// It can't be opened, or is not the file that was listed.
+    pub fn open(&self) -> Result<SourceFile, StoreError> {
+        let file = open_for_reading(&self.path).map_err(|error| StoreError::io("read", shown(&self.path), error))?;
+        let source = SourceFile { file, entry: self.clone() };
+        source.check_handle()?;
+        Ok(source)
+    }
+}
+
+/// A file that is being sent.
+pub struct SourceFile {
+    file: File,
+    entry: SourceEntry,
+}
+
+impl SourceFile {
+    /// Fills `buf` from `offset` on, as far as the listed size goes; returns how many bytes that are.
+    ///
+    /// # Errors
+    /// The file ends before its listed size ([`StoreError::SourceChanged`]), or the disk fails.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        let left = self.entry.bytes.saturating_sub(offset);
+        let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match at::read_full_at(&self.file, &mut buf[..wanted], offset) {
+            Ok(read) if read == wanted => Ok(read),
+            Ok(_) => Err(self.changed()),
+            Err(error) => Err(StoreError::io("read", shown(&self.entry.path), error)),
+        }
+    }
+
+    /// Whether the file is still what was listed: the one that is open, and the one under its path. To be asked after
+    /// the last byte was read.
+    ///
+    /// # Errors
+    /// [`StoreError::SourceChanged`] if it was written, replaced, moved or deleted meanwhile.
+    pub fn check_unchanged(&self) -> Result<(), StoreError> {
+        self.check_handle()?;
+        let path = &self.entry.path;
+        let about = if self.entry.is_link { fs::metadata(path) } else { fs::symlink_metadata(path) };
+        match about {
+            Ok(about) if SourceIdentity::of(&about) == self.entry.identity => Ok(()),
+            _ => Err(self.changed()),
+        }
+    }
+
+    fn check_handle(&self) -> Result<(), StoreError> {
+        match self.file.metadata() {
+            Ok(about) if about.is_file() && SourceIdentity::of(&about) == self.entry.identity => Ok(()),
+            Ok(_) => Err(self.changed()),
+            Err(error) => Err(StoreError::io("read", shown(&self.entry.path), error)),
+        }
+    }
+
+    fn changed(&self) -> StoreError {
+        StoreError::SourceChanged { subject: shown(&self.entry.path) }
+    }
+}
+
+/// Opens for reading without ever waiting for the other end of a FIFO or a device.
+pub(super) fn open_for_reading(path: &Path) -> std::io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32);
+    }
+    options.open(path)
+}

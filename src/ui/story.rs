@@ -1,0 +1,183 @@
+//! What happened, as sentences: one log line for each thing worth one, and a shorter one for the panel.
+
+use crate::events::{Dialect, Event, Failure, Label};
+use crate::names::{human_bytes, human_duration, human_rate};
+use crate::ui::progress::{Transfer, Transfers};
+use crate::ui::prompt::{called, contents, spaced};
+use crate::ui::style::{Style, files, one_line, quoted};
+
+/// Longest name in a log line; beyond, the middle is left out.
+const NAME: usize = 60;
+
+/// Longest message of a peer or of an error in a log line.
+const MESSAGE: usize = 1_000;
+
+/// Lines of a text that are shown; the rest is counted.
+const TEXT_LINES: usize = 200;
+
+/// What an event is worth.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Lines for the log.
+    pub(super) log: Vec<String>,
+    /// The same in few words, for the panel beside the code.
+    pub(super) short: Option<String>,
+    /// Told even to those who want silence.
+    pub(super) urgent: bool,
+}
+
+/// How much is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Detail {
+    /// Every stored file and every transition.
+    pub(super) verbose: bool,
+    /// There is a region that shows progress and offers, so the log need not.
+    pub(super) live: bool,
+}
+
+/// Tells `event`. `ended` is the transfer that it ended.
+pub(super) fn tell(
+    event: &Event,
+    transfers: &mut Transfers,
+    ended: Option<&Transfer>,
+    folder: Option<&str>,
+    style: Style,
+    detail: Detail,
+) -> Told {
+    let mut told = Told::default();
+    match event {
+        Event::Listening { name, address, interface, directory, discoverable, .. } if !detail.live => {
+            let into =
+                directory.as_ref().map_or_else(String::new, |path| format!(", into {}", one_line(path, MESSAGE)));
+            let seen = if *discoverable { "" } else { ", not announced" };
+            told.log.push(format!("listening on {address} ({interface}) as {}{into}{seen}", quoted(name, NAME)));
+        }
+        Event::Code { peer, code } if !detail.live => {
+            told.log.push(format!("code with {}: {}", called(peer, NAME), one_line(&spaced(code), 20)));
+        }
+        Event::Peer { peer, label } => {
+            let who = called(peer, NAME);
+            let what = if peer.dialect == Dialect::Web { "a phone opened the page" } else { "paired" };
+            told.log.push(format!("{what}: {who} {}, {}", style.dim(&one_line(&peer.id, 40)), style.label(*label)));
+            told.short = Some(format!("{what}: {who}"));
+        }
+        Event::Offer(offer) if !detail.live || detail.verbose => {
+            let label = style.label(offer.label);
+            told.log.push(format!("offered: {}, with {} ({label})", contents(offer), called(&offer.peer, NAME)));
+        }
+        Event::Accepted { transfer } if detail.verbose => {
+            let who = transfers.find(transfer).map(|found| called(&found.offer.peer, NAME)).unwrap_or_default();
+            told.log.push(format!("accepted: {who}"));
+        }
+        Event::Refused { reason, .. } => {
+            let who = ended.map(|ended| called(&ended.offer.peer, NAME)).unwrap_or_default();
+            told.log.push(format!("{} {who}: {}", style.warn("refused"), one_line(reason, MESSAGE)));
+            told.short = Some(format!("refused {who}"));
+        }
+        Event::Stored { transfer, name, offered, bytes, .. } => {
+            let label = transfers.find(transfer).map(|found| found.offer.label);
+            let leaf = name.rsplit('/').next().unwrap_or(name);
+            let size = human_bytes(*bytes);
+            told.short = Some(format!("{} {} {size}", done(style, label), one_line(leaf, 24)));
+            if detail.verbose {
+                told.log.push(format!("stored {} {size}", quoted(name, NAME)));
+            } else if name != offered {
+                let (offered, name) = (quoted(offered, NAME), quoted(name, NAME));
+                told.log.push(format!("{offered} is stored as {name}"));
+            }
+        }
+        Event::Text { transfer, text } => {
+            let who = transfers.find(transfer).map(|found| called(&found.offer.peer, NAME)).unwrap_or_default();
+            let mut lines = text.lines();
+            told.log.push(format!("text {who}:"));
+            told.log.extend(lines.by_ref().take(TEXT_LINES).map(|line| format!("  | {}", one_line(line, 4_000))));
+            let more = lines.count() as u64;
+            if more > 0 {
+                told.log.push(format!("  … and {more} more lines"));
+            }
+            told.short = Some(format!("text {who}"));
+        }
+        Event::Retry { from_bytes, reason, .. } => {
+            let kept = human_bytes(*from_bytes);
+            told.log.push(format!("{}: {}, {kept} are kept", style.warn("trying again"), one_line(reason, MESSAGE)));
+            told.short = Some(style.warn("trying again"));
+        }
+        Event::Skipped { name, reason, .. } => {
+            let reason = one_line(reason, MESSAGE);
+            told.log.push(format!("{} {}: {reason}", style.warn("left out"), quoted(name, NAME)));
+        }
+        Event::Finished { files: count, bytes, seconds, label, .. } => {
+            let summary = finished(ended, *count, *bytes, *seconds, *label, folder, style);
+            told.log.push(summary);
+            let who = ended.map(|ended| called(&ended.offer.peer, 16)).unwrap_or_default();
+            told.short =
+                Some(format!("{} {}, {} {who}", done(style, Some(*label)), files(*count), human_bytes(*bytes)));
+        }
+        Event::Failed { failure, .. } => {
+            let who = ended.map(|ended| called(&ended.offer.peer, NAME));
+            told.log = failed(failure, who.as_deref(), style);
+            told.short = Some(format!("{} {}", style.bad("✗"), one_line(&failure.message, 80)));
+            told.urgent = true;
+        }
+        Event::Message { from, text } => {
+            let line = format!("{} {}", style.bold(&quoted(from, 32)), one_line(text, MESSAGE));
+            told.short = Some(line.clone());
+            told.log.push(line);
+        }
+        Event::Closed { reason } if detail.verbose || !detail.live => {
+            told.log.push(format!("closed: {}", one_line(reason, MESSAGE)));
+        }
+        _ => {}
+    }
+    told
+}
+
+/// A check mark that does not claim more than the pairing proves.
+fn done(style: Style, label: Option<Label>) -> String {
+    if label == Some(Label::Verified) { style.good("✓") } else { style.warn("✓") }
+}
+
+/// `✓ 1,000 files, 214 MB from "Pixel" in 3.1 s (69 MB/s), verified → /path`.
+fn finished(
+    ended: Option<&Transfer>,
+    count: u64,
+    bytes: u64,
+    seconds: f64,
+    label: Label,
+    folder: Option<&str>,
+    style: Style,
+) -> String {
+    let path = ended.and_then(|ended| ended.path.as_deref());
+    let who = ended.map_or_else(String::new, |ended| {
+        let way = if path.is_some() || folder.is_some() { "from" } else { "to" };
+        format!(" {way} {}", called(&ended.offer.peer, NAME))
+    });
+    let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+    // Below that the clock measures itself.
+    let rate = if seconds >= 0.01 { format!(" ({})", human_rate(bytes as f64 / seconds)) } else { String::new() };
+    let place = match (count, path, folder) {
+        (1, Some(path), _) => Some(path),
+        (_, Some(_), Some(folder)) => Some(folder),
+        (_, Some(path), None) => path.rsplit_once('/').map(|(parent, _)| parent),
+        (_, None, _) => None,
+    };
+    let place = place.map_or_else(String::new, |place| format!(" → {}", one_line(place, MESSAGE)));
+    format!(
+        "{} {}, {}{who} in {}{rate}, {}{place}",
+        done(style, Some(label)),
+        files(count),
+        human_bytes(bytes),
+        human_duration(seconds),
+        style.label(label),
+    )
+}
+
+/// What happened and whose fault it is, then what to try.
+pub(super) fn failed(failure: &Failure, who: Option<&str>, style: Style) -> Vec<String> {
+    let who = who.map_or_else(String::new, |who| format!("{who}: "));
+    let mut lines = vec![format!("{} {who}{}", style.bad("error:"), one_line(&failure.message, MESSAGE))];
+    if !failure.hint.is_empty() {
+        lines.push(format!("{} {}", style.accent("hint:"), one_line(&failure.hint, MESSAGE)));
+    }
+    lines
+}
