@@ -251,8 +251,8 @@ impl From<if_addrs::Interface> for Interface {
             if_addrs::IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen),
             if_addrs::IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen),
         };
-        // Tunnels and loopback often say "unknown" although they work; only a clear "down" counts as down.
-        let up = matches!(found.oper_status, if_addrs::IfOperStatus::Up | if_addrs::IfOperStatus::Unknown);
+        // On Unix the library knows "running" and "unknown", and means by the latter everything else.
+        let up = found.is_oper_up();
         Interface { ip, prefix_len, up, point_to_point: found.is_p2p, name: found.name }
     }
 }

@@ -66,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         loop {
             let frame = self.next(&allowed).await?;
             match frame.kind {
-                Kind::Ping => drop(frame.decode::<Ping>()?),
+                Kind::Ping => _ = frame.decode::<Ping>()?,
                 Kind::Refuse => return Err(SessionError::refused(frame.decode::<Refuse>()?)),
                 _ => return Ok(frame),
             }

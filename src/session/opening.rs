@@ -16,7 +16,7 @@ use super::conn::{Conn, PING_EVERY};
 use super::consent::{Standing, refusal};
 use super::error::SessionError;
 use super::host::{Host, lock};
-use super::lanes::{LaneHandle, LaneSecret};
+use super::lanes::{LaneHandle, LaneSecret, OpenSession};
 use crate::events::{Answer, Dialect, Event, NoReason, Peer, Question, Reporter};
 use crate::names::PeerName;
 use crate::net::accept::Arrival;
@@ -55,13 +55,15 @@ pub(super) enum Entrance {
     /// Somebody with something to say.
     Guest(Box<Guest>),
     /// A further connection of a session.
-    Lane(LaneHandle, rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>),
+    Lane(LaneHandle, Box<HostLane>),
 }
+
+/// The host's end of a lane: TLS over a blocking socket.
+pub(super) type HostLane = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
 
 /// Takes an arrival through TLS and pairing.
 pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, SessionError> {
     let Arrival { stream, peer: address, pass, deadline, .. } = arrival;
-    let deadline = deadline.into();
     let handshake = timeout_at(deadline, handshake(host, stream));
     let stream = handshake.await.map_err(|_| SessionError::TooSlow)??;
     let tls = stream.get_ref().1;
@@ -75,14 +77,14 @@ pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, Ses
     };
     let standing = match method {
         Admitted::Known(standing) => standing,
-        Admitted::Lane(handle) => {
+        Admitted::Lane(lane, session) => {
             let stream = conn.into_stream()?;
             let (stream, tls) = stream.into_inner();
             let (_, stream) = stream.into_parts();
             let socket = stream.into_std().map_err(SessionError::Cut)?;
-            let handle = handle(&socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
+            let handle = session.enter(lane, &socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
             pass.promote();
-            return Ok(Entrance::Lane(handle, rustls::StreamOwned::new(tls, socket)));
+            return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));
         }
         Admitted::Comparing(code) => {
             let peer = unnamed(&binding.client, address);
@@ -133,18 +135,18 @@ pub(super) async fn part<S: AsyncRead + AsyncWrite + Unpin>(conn: Conn<S>, error
     error
 }
 
-enum Admitted<'a> {
+enum Admitted {
     Known(Standing),
     Comparing(SixDigits),
-    Lane(Box<dyn FnOnce(&std::net::TcpStream) -> Option<LaneHandle> + Send + 'a>),
+    Lane(u16, Arc<OpenSession>),
 }
 
 /// Checks the version and whatever the guest proves itself with, and answers it.
-async fn admit<'h, S: AsyncRead + AsyncWrite + Unpin>(
-    host: &'h Host,
+async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
+    host: &Host,
     conn: &mut Conn<S>,
     binding: &Binding,
-) -> Result<Admitted<'h>, SessionError> {
+) -> Result<Admitted, SessionError> {
     let open: Open = conn.expect().await?;
     if !open.versions.contains(&VERSION) {
         let text = format!("version {VERSION} of the protocol is spoken here");
@@ -176,7 +178,7 @@ async fn admit<'h, S: AsyncRead + AsyncWrite + Unpin>(
             let admitted = host.lanes.admit(&session, lane, &proof, binding);
             let (ours, open) = admitted.ok_or_else(|| SessionError::Pairing("no such session".to_owned()))?;
             conn.send(&Proof(ours)).await?;
-            Ok(Admitted::Lane(Box::new(move |socket| open.enter(lane, socket))))
+            Ok(Admitted::Lane(lane, open))
         }
         Method::Resume { .. } => Err(SessionError::Pairing("nothing of that transfer is kept here".to_owned())),
         Method::Device => Err(SessionError::Pairing("this device is not remembered here".to_owned())),

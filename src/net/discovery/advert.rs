@@ -14,6 +14,10 @@ use super::{ID_MAX, Kind, LABEL_MAX, SERVICE_TYPE, SHOWN_NAME_MAX, TXT_VERSION, 
 /// interface will not be found.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(4);
 
+/// How often the daemon looks for new addresses, as often as [`Watch`](super::super::watch::Watch) does: only on those
+/// it knows can it announce.
+const LOOK_EVERY_SECONDS: u32 = 2;
+
 /// What an advertisement says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdvertInfo {
@@ -63,6 +67,7 @@ impl Advert {
         let service = service(&info)?;
         let daemon = daemon()?;
         let monitor = daemon.monitor()?;
+        daemon.set_ip_check_interval(LOOK_EVERY_SECONDS)?;
         daemon.disable_interface(IfKind::All)?;
         let mut advert =
             Advert { daemon, monitor, info, enabled: Vec::new(), started: Instant::now(), announced: false };

@@ -7,7 +7,7 @@ use super::binding;
 use crate::pairing::code::{Awaiting, Committed};
 use crate::pairing::invitation::MAX_LINK_BYTES;
 use crate::pairing::{
-    Binding, Fingerprint, Identity, Invitation, InvitationError, LinkKind, PairingError, Token, TokenBook, Uses, tls,
+    Binding, Fingerprint, Identity, Invitation, InvitationError, LinkKind, PairingError, Token, TokenBook, tls,
 };
 
 const LINK: &str = "http://192.168.1.23:5001/#1oKGio6SlpqeoqaqrrK2ur7Pqx4Wr5B0xEr7mQmnXzYc";
@@ -173,7 +173,7 @@ fn e20_debug_shows_no_secret() {
         &Fingerprint::of_spki(b"receiver"),
     );
     let now = Instant::now();
-    let mut book = TokenBook::new(Uses::Many, None, now);
+    let mut book = TokenBook::new(None, now);
     let link = book.invitation(LinkKind::Http, invitation.address, &binding(1).server).unwrap();
     let admission = book.admit(&link.prove(&binding(1)), &binding(1), now).unwrap();
     let secret_binding = Binding { exporter: [0xa7; 32], ..binding(1) };

@@ -3,15 +3,15 @@ use std::time::{Duration, Instant};
 
 use super::binding;
 use crate::pairing::proof::{Direction, Purpose, prove, verify};
-use crate::pairing::{Binding, GRACE, Invitation, LinkKind, Refusal, Token, TokenBook, Uses};
+use crate::pairing::{Binding, GRACE, Invitation, LinkKind, Refusal, Token, TokenBook};
 
 const TTL: Duration = Duration::from_secs(10 * 60);
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// A book drawn just now, and that moment.
-fn book(uses: Uses) -> (TokenBook, Instant) {
+fn book() -> (TokenBook, Instant) {
     let now = Instant::now();
-    (TokenBook::new(uses, Some(TTL), now), now)
+    (TokenBook::new(Some(TTL), now), now)
 }
 
 fn shown(book: &TokenBook, kind: LinkKind) -> Invitation {
@@ -35,7 +35,7 @@ fn claim(book: &mut TokenBook, invitation: &Invitation, now: Instant) -> Result<
 
 #[test]
 fn either_link_admits_and_says_which_it_was() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     for kind in [LinkKind::Http, LinkKind::Qrdrop] {
         let invitation = shown(&book, kind);
         for _ in 0..3 {
@@ -46,7 +46,7 @@ fn either_link_admits_and_says_which_it_was() {
 
 #[test]
 fn e04_wrong_empty_truncated_and_longer_proofs_get_one_error() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let proof = shown(&book, LinkKind::Http).prove(&binding(1));
     let longer = [&proof[..], &[0]].concat();
     for wrong in [&[][..], &[0; 32], &proof[..31], &proof[..16], &longer] {
@@ -57,7 +57,7 @@ fn e04_wrong_empty_truncated_and_longer_proofs_get_one_error() {
 
 #[test]
 fn e06_a_proof_is_worth_nothing_on_another_connection_or_between_other_keys() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let recorded = shown(&book, LinkKind::Qrdrop).prove(&binding(1));
     for other in [
         Binding { exporter: [2; 32], ..binding(1) },
@@ -80,10 +80,11 @@ fn a_secret_under_another_purpose_or_direction_is_another_secret() {
 }
 
 #[test]
-fn e07_once_admits_one_device_whichever_link_the_second_has() {
-    let (mut book, now) = book(Uses::Once);
+fn e07_once_spent_no_link_admits_anybody_and_time_never_does() {
+    let (mut book, now) = book();
     let (http, qrdrop) = (shown(&book, LinkKind::Http), shown(&book, LinkKind::Qrdrop));
     assert_eq!(admit(&mut book, &http, now), Ok(LinkKind::Http));
+    book.spend();
     assert!(book.is_spent());
     assert_eq!(admit(&mut book, &http, now), Err(Refusal::Wrong));
     assert_eq!(admit(&mut book, &qrdrop, now), Err(Refusal::Wrong));
@@ -94,31 +95,10 @@ fn e07_once_admits_one_device_whichever_link_the_second_has() {
 }
 
 #[test]
-fn e07_of_two_at_the_same_moment_exactly_one_wins() {
-    let (book, now) = book(Uses::Once);
-    let invitations = [shown(&book, LinkKind::Http), shown(&book, LinkKind::Qrdrop)];
-    let book = std::sync::Mutex::new(book);
-    let start = std::sync::Barrier::new(8);
-    let winners: usize = std::thread::scope(|scope| {
-        let tries: Vec<_> = (0..8)
-            .map(|i| {
-                let (book, start, invitation) = (&book, &start, &invitations[i % 2]);
-                scope.spawn(move || {
-                    start.wait();
-                    usize::from(admit(&mut book.lock().unwrap(), invitation, now).is_ok())
-                })
-            })
-            .collect();
-        tries.into_iter().map(|one| one.join().unwrap()).sum()
-    });
-    assert_eq!(winners, 1);
-}
-
-#[test]
-fn a_person_may_admit_one_more_after_once_is_spent() {
-    let (mut book, now) = book(Uses::Once);
+fn a_person_may_admit_one_more_after_the_tokens_are_spent() {
+    let (mut book, now) = book();
     let first = shown(&book, LinkKind::Qrdrop);
-    assert!(admit(&mut book, &first, now).is_ok());
+    book.spend();
     book.renew(now);
     assert_eq!(admit(&mut book, &first, now), Err(Refusal::Wrong));
     let second = shown(&book, LinkKind::Qrdrop);
@@ -126,18 +106,8 @@ fn a_person_may_admit_one_more_after_once_is_spent() {
 }
 
 #[test]
-fn e07_a_browser_counts_as_the_one_device() {
-    let (mut book, now) = book(Uses::Once);
-    let (http, qrdrop) = (shown(&book, LinkKind::Http), shown(&book, LinkKind::Qrdrop));
-    assert_eq!(claim(&mut book, &http, now), Ok(()));
-    assert!(book.is_spent());
-    assert_eq!(claim(&mut book, &http, now), Err(Refusal::Wrong));
-    assert_eq!(admit(&mut book, &qrdrop, now), Err(Refusal::Wrong));
-}
-
-#[test]
 fn e08_a_renewed_token_is_good_for_its_grace_and_not_a_moment_longer() {
-    let (mut book, start) = book(Uses::Many);
+    let (mut book, start) = book();
     let old = shown(&book, LinkKind::Qrdrop);
     let due = book.next_renewal().unwrap();
     assert_eq!(due, start + TTL);
@@ -154,7 +124,7 @@ fn e08_a_renewed_token_is_good_for_its_grace_and_not_a_moment_longer() {
 
 #[test]
 fn e08_a_late_timer_does_not_lengthen_a_tokens_life() {
-    let (mut book, start) = book(Uses::Many);
+    let (mut book, start) = book();
     let old = shown(&book, LinkKind::Http);
     assert_eq!(admit(&mut book, &old, start + TTL + GRACE), Err(Refusal::Wrong));
     assert_eq!(book.edition(), 1, "what is on the screen is not good any more");
@@ -163,7 +133,7 @@ fn e08_a_late_timer_does_not_lengthen_a_tokens_life() {
 #[test]
 fn tokens_for_the_run_are_not_renewed_by_time() {
     let now = Instant::now();
-    let mut book = TokenBook::new(Uses::Many, None, now);
+    let mut book = TokenBook::new(None, now);
     let invitation = shown(&book, LinkKind::Http);
     assert_eq!(book.next_renewal(), None);
     assert!(admit(&mut book, &invitation, now + 1_000 * TTL).is_ok());
@@ -171,7 +141,7 @@ fn tokens_for_the_run_are_not_renewed_by_time() {
 
 #[test]
 fn the_key_renews_both_links_at_once() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let old = [shown(&book, LinkKind::Http), shown(&book, LinkKind::Qrdrop)];
     book.renew(now);
     for invitation in &old {
@@ -186,7 +156,7 @@ fn the_key_renews_both_links_at_once() {
 
 #[test]
 fn leaning_on_the_key_keeps_a_bounded_number_of_old_tokens() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let first = shown(&book, LinkKind::Http);
     for _ in 0..8 {
         book.renew(now);
@@ -198,7 +168,7 @@ fn leaning_on_the_key_keeps_a_bounded_number_of_old_tokens() {
 
 #[test]
 fn e26_a_token_claimed_by_a_browser_is_spent_for_native_use() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let (http, qrdrop) = (shown(&book, LinkKind::Http), shown(&book, LinkKind::Qrdrop));
     assert_eq!(claim(&mut book, &http, now), Ok(()));
     assert_eq!(book.edition(), 1, "another code must be drawn at once");
@@ -212,7 +182,7 @@ fn e26_a_token_claimed_by_a_browser_is_spent_for_native_use() {
 
 #[test]
 fn e26_a_claimed_token_admits_more_browsers_for_the_grace_time() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let http = shown(&book, LinkKind::Http);
     assert_eq!(claim(&mut book, &http, now), Ok(()));
     assert_eq!(claim(&mut book, &http, now + GRACE - A_MOMENT), Ok(()));
@@ -223,7 +193,7 @@ fn e26_a_claimed_token_admits_more_browsers_for_the_grace_time() {
 
 #[test]
 fn a_browser_with_a_token_in_its_grace_spends_it_for_native_use() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let http = shown(&book, LinkKind::Http);
     book.renew(now);
     assert!(admit(&mut book, &http, now).is_ok());
@@ -234,7 +204,7 @@ fn a_browser_with_a_token_in_its_grace_spends_it_for_native_use() {
 
 #[test]
 fn a_browser_never_claims_the_link_for_qrdrop_alone() {
-    let (mut book, now) = book(Uses::Many);
+    let (mut book, now) = book();
     let qrdrop = shown(&book, LinkKind::Qrdrop);
     assert_eq!(claim(&mut book, &qrdrop, now), Err(Refusal::Wrong));
     assert_eq!(book.wrong_tries(), 1);
@@ -250,7 +220,7 @@ fn guess(book: &mut TokenBook, n: u32, now: Instant) {
 #[test]
 fn wrong_tries_lock_nobody_out() {
     let now = Instant::now();
-    let mut book = TokenBook::new(Uses::Many, None, now);
+    let mut book = TokenBook::new(None, now);
     let scanned = shown(&book, LinkKind::Http);
     guess(&mut book, 5_000, now);
     assert!(admit(&mut book, &scanned, now).is_ok());
@@ -264,7 +234,7 @@ fn wrong_tries_lock_nobody_out() {
 #[test]
 fn a_renewal_brought_on_by_wrong_tries_has_its_whole_grace() {
     let start = Instant::now();
-    let mut book = TokenBook::new(Uses::Many, None, start);
+    let mut book = TokenBook::new(None, start);
     let scanned = shown(&book, LinkKind::Http);
     let later = start + 6 * TTL;
     guess(&mut book, 999, later);
@@ -277,12 +247,11 @@ fn a_renewal_brought_on_by_wrong_tries_has_its_whole_grace() {
 
 #[test]
 fn wrong_tries_never_put_a_renewal_off_or_revive_what_is_spent() {
-    let (mut many, now) = book(Uses::Many);
+    let (mut many, now) = book();
     guess(&mut many, 1_000, now + TTL - A_MOMENT);
     assert!(many.next_renewal().unwrap() <= now + TTL);
-    let mut once = TokenBook::new(Uses::Once, Some(TTL), now);
-    let first = shown(&once, LinkKind::Http);
-    assert!(admit(&mut once, &first, now).is_ok());
+    let mut once = TokenBook::new(Some(TTL), now);
+    once.spend();
     guess(&mut once, 2_000, now + TTL);
     once.refresh(now + 10 * TTL);
     assert!(once.is_spent());
