@@ -309,10 +309,10 @@ pub(super) fn node(dir: &Dir) -> io::Result<Node> {
     Ok(Node { device: about.dev(), inode: about.ino() })
 }
 
-/// Which file a handle is of.
-pub(super) fn file_node(file: &File) -> io::Result<Node> {
+/// Which file a handle is of, and its size in bytes.
+pub(super) fn file_node(file: &File) -> io::Result<(Node, u64)> {
     let about = cap_std::fs::Metadata::from_file(file)?;
-    Ok(Node { device: about.dev(), inode: about.ino() })
+    Ok((Node { device: about.dev(), inode: about.ino() }, about.len()))
 }
 
 /// Which file a name stands for; a link stands for itself.

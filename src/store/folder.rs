@@ -20,6 +20,9 @@ pub use super::area::Cleaned;
 const MOST_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 const RESERVE_FRACTION: u64 = 100;
 
+/// What a disk of untold size has free: more than any has, and small enough that sums of claims do not overflow.
+const UNTOLD_BYTES: u64 = i64::MAX as u64;
+
 /// The receive folder. Share it: transfers know of each other's names and space through it.
 pub struct Folder {
     path: PathBuf,
@@ -65,7 +68,7 @@ impl Folder {
     }
 
     /// Bytes that a new transfer may take: what is free, less what running transfers reserved and a small reserve.
-    /// `u64::MAX` where the system does not tell.
+    /// Where the system does not tell, the disk counts as one of `i64::MAX` bytes.
     ///
     /// # Errors
     /// The folder is gone.
@@ -129,11 +132,11 @@ impl Folder {
     /// counted twice and never missed.
     pub(super) fn free_in(&self, root: &Root) -> Result<(u64, u64), StoreError> {
         let reserved = self.reserved.load(Ordering::Acquire);
-        let free = self.space_of(root)?.map_or(u64::MAX, |space| {
+        let free = self.space_of(root)?.map_or(UNTOLD_BYTES, |space| {
             let reserve = MOST_RESERVE_BYTES.min(space.total / RESERVE_FRACTION);
-            space.free.saturating_sub(reserve).saturating_sub(reserved)
+            space.free.saturating_sub(reserve)
         });
-        Ok((free, reserved))
+        Ok((free.saturating_sub(reserved), reserved))
     }
 
     fn claim(self: &Arc<Self>, root: &Root, bytes: u64) -> Result<Claim, StoreError> {

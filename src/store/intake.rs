@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -72,7 +73,7 @@ impl Intake {
         let (shared, area) = (&*self.shared, self.shared.area.dir());
         let mut tree = locked(&shared.tree);
         let synced = match tree.broken {
-            true => Err(std::io::Error::other("an earlier sync of this transfer failed")),
+            true => Err(earlier_failure()),
             false => sync_batch(shared, &batch),
         };
         if let Err(error) = synced {
@@ -119,6 +120,9 @@ impl Intake {
     /// A folder can't be made or kept. Files that were stored stay stored.
     pub fn finish(&self) -> Result<(), StoreError> {
         let mut tree = locked(&self.shared.tree);
+        if tree.broken {
+            return Err(StoreError::not_durable("the received folders", &earlier_failure()));
+        }
         let made = tree.finish();
         let kept = tree.sync(self.shared.area.dir());
         made.and(kept.map_err(|error| StoreError::not_durable("the received folders", &error)))
@@ -144,6 +148,10 @@ impl Shared {
     }
 }
 
-fn lost(whole: &Whole, error: &std::io::Error) -> StoreError {
+fn earlier_failure() -> io::Error {
+    io::Error::other("an earlier sync of this transfer failed")
+}
+
+fn lost(whole: &Whole, error: &io::Error) -> StoreError {
     StoreError::not_durable(whole.planned().path.as_str(), error)
 }

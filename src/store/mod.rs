@@ -45,5 +45,5 @@ pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
 pub use self::state::{StateDir, write_secret_file};
 pub use self::walk::{LeftOut, Walk, WalkOptions, walk};
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

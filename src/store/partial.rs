@@ -11,6 +11,9 @@ use super::plan::PlannedFile;
 /// How much of a file of unknown size is written between two looks at the free space.
 const LOOK_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 
+/// No file of any system is larger: offsets are signed.
+const MOST_BYTES: u64 = i64::MAX as u64;
+
 /// Whole files of one transfer whose descriptors stay open until they are committed. It is also the largest batch that
 /// is synced file by file: up to a handful, an fsync each costs less than writing out what every other program has
 /// pending, which is what one `syncfs` means; beyond it, `syncfs` costs one flush in place of one each.
@@ -94,7 +97,7 @@ impl PartialFile {
     /// The bytes would go beyond the declared size (then none of them is written), or the disk is full or fails.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let size = self.slot.planned().size;
-        let most = size.unwrap_or(i64::MAX as u64);
+        let most = size.unwrap_or(MOST_BYTES);
         let end = offset
             .checked_add(bytes.len() as u64)
             .filter(|&end| end <= most)
@@ -144,7 +147,7 @@ impl PartialFile {
         let PartialFile { slot, file, end, .. } = self;
         let failed = |error| StoreError::io("finish", slot.subject(), error);
         let planned = slot.planned();
-        let on_disk = file.metadata().map_err(failed)?.len();
+        let (node, on_disk) = at::file_node(&file).map_err(failed)?;
         let expected_bytes = planned.size.unwrap_or(bytes);
         if let Some(got_bytes) = [bytes, end.into_inner(), on_disk].into_iter().find(|&got| got != expected_bytes) {
             return Err(StoreError::Incomplete { subject: slot.subject().into(), expected_bytes, got_bytes });
@@ -154,7 +157,6 @@ impl PartialFile {
             // a time that this file system can't hold is no reason to lose the file
             let _ = file.set_modified(modified);
         }
-        let node = at::file_node(&file).map_err(failed)?;
         slot.release(planned.charge);
         let pending = match Ticket::draw(&slot.shared) {
             Some(ticket) => Pending::Open(file, ticket),

@@ -202,11 +202,20 @@ impl Tree {
                 Err(error) => return Err(not_opened(&offered, error)),
             }
         }
-        let name = claim(&parent_spot.taken, &wanted, |name| at::create_dir(parent_dir, name.as_str(), at::OPEN_DIR))
-            .map_err(failed)?
-            .ok_or_else(|| StoreError::NoFreeName { subject: offered.as_str().into() })?;
+        let mut made = None;
+        let make = |name: &FileName| {
+            at::create_dir(parent_dir, name.as_str(), at::OPEN_DIR)?;
+            let opened = at::open_dir(parent_dir, name.as_str());
+            // an empty folder under the good name would push the next attempt to `tree (1)`
+            let opened = opened.inspect_err(|_| drop(parent_dir.remove_dir(name.as_str())));
+            made = Some(opened?);
+            Ok(())
+        };
+        let name = claim(&parent_spot.taken, &wanted, make).map_err(|error| not_opened(&offered, error))?;
+        let (Some(name), Some(dir)) = (name, made) else {
+            return Err(StoreError::NoFreeName { subject: offered.as_str().into() });
+        };
         let path = final_path(parent_spot.path.as_ref(), &offered, &name);
-        let dir = at::open_dir(parent_dir, name.as_str()).map_err(|error| not_opened(&path, error))?;
         self.dirty.insert(parent);
         Ok((dir, Spot { path: Some(path), taken: Arc::default(), own: HashSet::new(), created: true }))
     }
@@ -236,5 +245,5 @@ fn not_opened(path: &RelPath, error: io::Error) -> StoreError {
     if at::is_no_dir(&error) {
         return StoreError::Unsafe { subject: path.as_str().into(), why: "a link or file where a folder is needed" };
     }
-    StoreError::io("open", path.as_str(), error)
+    StoreError::io("use", path.as_str(), error)
 }

@@ -10,9 +10,6 @@ use zeroize::Zeroizing;
 use super::at;
 use super::error::{StoreError, shown};
 
-/// No secret of ours is near this size; what is larger was not written by us.
-const MOST_SECRET_BYTES: u64 = 16 * 1024 * 1024;
-
 /// The tool's own folder. Only its user may enter it.
 #[derive(Debug)]
 pub struct StateDir {
@@ -75,7 +72,7 @@ impl StateDir {
         }
         let file = at::open_file(&self.dir, name).map_err(failed)?;
         check_private(&file, &path)?;
-        let size = file.metadata().map_err(failed)?.len().min(MOST_SECRET_BYTES);
+        let size = file.metadata().map_err(failed)?.len();
         // reserved at once: a vector that grows leaves copies behind
         let mut bytes = Zeroizing::new(Vec::with_capacity(size as usize + 1));
         file.take(size).read_to_end(&mut bytes).map_err(failed)?;

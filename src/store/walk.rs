@@ -82,7 +82,8 @@ impl Walker {
     fn folder(&mut self, path: &Path, name: String) {
         // the offered names of the folders above the current entry, each with the repaired names used in it
         let mut above: Vec<Level> = Vec::new();
-        let entries = WalkDir::new(path).follow_links(self.options.follow_links).sort_by_file_name();
+        // with a slash at its end a link is the folder that it leads to
+        let entries = WalkDir::new(path.join("")).follow_links(self.options.follow_links).sort_by_file_name();
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
             let entry = match entry {

@@ -1,0 +1,75 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+use crate::store::{StateDir, write_secret_file};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn b12_the_state_folder_and_what_is_in_it_are_private() {
+    let bench = Bench::new();
+    let path = bench.inbox().join("new/state");
+    let state = StateDir::open(Some(&path)).unwrap();
+    assert_eq!(mode(&path), 0o700);
+    assert!(state.read_secret("key").unwrap().is_none());
+    state.write_secret("key", b"one").unwrap();
+    state.write_secret("key", b"two").unwrap();
+    assert_eq!(mode(&path.join("key")), 0o600);
+    assert_eq!(state.read_secret("key").unwrap().unwrap().as_slice(), b"two");
+    assert_eq!(names(&path), ["key"]);
+    assert!(StateDir::open(Some(&path)).is_ok());
+}
+
+#[test]
+fn b12_a_loose_state_folder_is_refused() {
+    let bench = Bench::new();
+    fs::set_permissions(bench.inbox(), fs::Permissions::from_mode(0o750)).unwrap();
+    assert!(matches!(StateDir::open(Some(&bench.inbox())), Err(StoreError::Loose { mode: 0o750, .. })));
+    assert_eq!(mode(&bench.inbox()), 0o750);
+}
+
+#[test]
+fn b12_a_state_folder_that_is_a_link_is_refused() {
+    let bench = Bench::new();
+    let link = bench.inbox().join("state");
+    symlink(bench.outside(), &link).unwrap();
+    assert!(matches!(StateDir::open(Some(&link)), Err(StoreError::Unsafe { .. })));
+    bench.assert_canary();
+}
+
+#[test]
+fn e21_a_loose_or_linked_key_file_is_refused_and_not_made_anew() {
+    let bench = Bench::new();
+    let state = StateDir::open(Some(&bench.inbox().join("state"))).unwrap();
+    state.write_secret("key", b"secret").unwrap();
+    let path = state.path().join("key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(state.read_secret("key"), Err(StoreError::Loose { mode: 0o644, .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"secret");
+    fs::remove_file(&path).unwrap();
+    symlink(bench.outside().join("victim"), &path).unwrap();
+    assert!(matches!(state.read_secret("key"), Err(StoreError::Unsafe { .. })));
+    assert!(matches!(state.write_secret("key", b"x"), Err(StoreError::Unsafe { .. })));
+    bench.assert_canary();
+}
+
+#[test]
+fn an_invite_file_replaces_a_file_and_follows_no_link() {
+    let bench = Bench::new();
+    let path = bench.inbox().join("invite");
+    fs::write(&path, "old and longer").unwrap();
+    write_secret_file(&path, b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!(mode(&path), 0o600);
+    fs::remove_file(&path).unwrap();
+    symlink(bench.outside().join("victim"), &path).unwrap();
+    assert!(matches!(write_secret_file(&path, b"x"), Err(StoreError::Unsafe { .. })));
+    assert!(matches!(write_secret_file(&bench.inbox(), b"x"), Err(StoreError::Unsafe { .. })));
+    assert!(matches!(write_secret_file(Path::new("/"), b"x"), Err(StoreError::Unsafe { .. })));
+    assert!(matches!(write_secret_file(&bench.inbox().join("no/invite"), b"x"), Err(StoreError::Gone { .. })));
+    assert_eq!(names(&bench.inbox()), ["invite"]);
+    bench.assert_canary();
+}

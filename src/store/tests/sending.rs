@@ -1,0 +1,227 @@
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+
+use super::*;
+use crate::store::{SourceEntry, SourceKind, Walk, WalkOptions, walk};
+
+fn walk_all(paths: &[PathBuf]) -> Result<Walk, StoreError> {
+    walk(paths, &WalkOptions::default())
+}
+
+fn offered(walk: &Walk) -> Vec<&str> {
+    walk.entries.iter().map(|entry| entry.offered.as_str()).collect()
+}
+
+fn left_out(walk: &Walk) -> Vec<(&str, &str)> {
+    walk.left_out.iter().map(|out| (out.path.file_name().unwrap().to_str().unwrap(), out.reason.as_str())).collect()
+}
+
+fn make_fifo(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn only_entry(path: &Path) -> SourceEntry {
+    walk_all(&[path.to_owned()]).unwrap().entries.pop().unwrap()
+}
+
+#[test]
+fn a_folder_is_offered_under_its_name_in_a_fixed_order_with_hidden_and_empty_things() {
+    let bench = Bench::new();
+    let top = bench.inbox().join("photos");
+    fs::create_dir_all(top.join("empty")).unwrap();
+    fs::create_dir_all(top.join("b")).unwrap();
+    for name in ["b/2", "b/1", ".hidden", "a.txt"] {
+        fs::write(top.join(name), name).unwrap();
+    }
+    let walk = walk_all(&[top.clone(), bench.outside().join("victim")]).unwrap();
+    let expected =
+        ["photos", "photos/.hidden", "photos/a.txt", "photos/b", "photos/b/1", "photos/b/2", "photos/empty", "victim"];
+    assert_eq!(offered(&walk), expected);
+    assert_eq!(walk.entries[0].kind, SourceKind::Folder);
+    assert_eq!((walk.entries[4].kind, walk.entries[4].bytes), (SourceKind::File, 3));
+    assert_eq!(walk.entries[4].modified, fs::metadata(top.join("b/1")).unwrap().modified().ok());
+}
+
+#[test]
+fn dots_and_trailing_slashes_are_named_after_the_folder_they_mean() {
+    let bench = Bench::new();
+    for path in ["outside/.", "outside/", "outside/deep/..", "inbox/../outside"] {
+        let walk = walk_all(&[bench.home.path().join(path)]).unwrap();
+        assert_eq!(offered(&walk), ["outside", "outside/deep", "outside/deep/victim", "outside/victim"], "{path}");
+    }
+}
+
+#[test]
+fn one_name_given_twice_is_numbered() {
+    let bench = Bench::new();
+    let paths = [bench.outside().join("victim"), bench.outside().join("deep/victim")];
+    assert_eq!(offered(&walk_all(&paths).unwrap()), ["victim", "victim (1)"]);
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_repaired_and_stay_apart() {
+    let bench = Bench::new();
+    for name in [&b"\xff"[..], b"\xfe", b"fine"] {
+        fs::write(bench.inbox().join(OsStr::from_bytes(name)), "x").unwrap();
+    }
+    let walk = walk_all(&[bench.inbox()]).unwrap();
+    assert_eq!(offered(&walk), ["inbox", "inbox/fine", "inbox/\u{fffd}", "inbox/\u{fffd} (1)"]);
+}
+
+#[test]
+fn links_are_left_out_unless_they_are_to_be_followed() {
+    let bench = Bench::new();
+    symlink(bench.outside(), bench.inbox().join("folder")).unwrap();
+    symlink(bench.outside().join("victim"), bench.inbox().join("link")).unwrap();
+    symlink("nowhere", bench.inbox().join("dangling")).unwrap();
+    let walked = walk_all(&[bench.inbox()]).unwrap();
+    assert_eq!(offered(&walked), ["inbox"]);
+    assert_eq!(left_out(&walked), ["dangling", "folder", "link"].map(|name| (name, "symbolic link")));
+
+    let walked = walk(&[bench.inbox()], &WalkOptions { follow_links: true }).unwrap();
+    let expected =
+        ["inbox", "inbox/folder", "inbox/folder/deep", "inbox/folder/deep/victim", "inbox/folder/victim", "inbox/link"];
+    assert_eq!(offered(&walked), expected);
+    assert_eq!(left_out(&walked), [("dangling", "symbolic link to nothing")]);
+    let followed = walked.entries.last().unwrap().open().unwrap();
+    followed.check_unchanged().unwrap();
+}
+
+#[test]
+fn a_link_that_is_named_is_followed() {
+    let bench = Bench::new();
+    symlink(bench.outside(), bench.inbox().join("folder")).unwrap();
+    symlink(bench.outside().join("victim"), bench.inbox().join("link")).unwrap();
+    let walk = walk_all(&[bench.inbox().join("folder"), bench.inbox().join("link")]).unwrap();
+    assert_eq!(offered(&walk), ["folder", "folder/deep", "folder/deep/victim", "folder/victim", "link"]);
+    walk.entries[4].open().unwrap().check_unchanged().unwrap();
+}
+
+#[test]
+fn s07_a_loop_of_links_ends() {
+    let bench = Bench::new();
+    symlink("..", bench.inbox().join("up")).unwrap();
+    symlink("self", bench.inbox().join("self")).unwrap();
+    let walked = walk(&[bench.inbox()], &WalkOptions { follow_links: true }).unwrap();
+    assert!(walked.left_out.len() >= 2, "{:?}", walked.left_out);
+    assert!(walk_all(&[bench.inbox().join("self")]).is_err());
+}
+
+#[test]
+fn s07_pipes_sockets_and_devices_do_not_hang() {
+    let bench = Bench::new();
+    make_fifo(&bench.inbox().join("pipe"));
+    let _socket = UnixListener::bind(bench.inbox().join("socket")).unwrap();
+    let walk = walk_all(&[bench.inbox()]).unwrap();
+    assert_eq!(left_out(&walk), [("pipe", "a named pipe"), ("socket", "a socket")]);
+    for named in [bench.inbox().join("pipe"), bench.inbox().join("socket"), "/dev/zero".into()] {
+        let refused = walk_all(std::slice::from_ref(&named)).unwrap_err();
+        assert!(matches!(refused, StoreError::NotSendable { .. }), "{refused}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn s07_a_file_of_the_kernel_is_not_sent_as_an_empty_one() {
+    let refused = walk_all(&["/proc/self/status".into()]).unwrap_err();
+    assert!(matches!(refused, StoreError::NotSendable { .. }), "{refused}");
+}
+
+#[test]
+fn s07_what_is_missing_or_unreadable_by_name_stops_everything() {
+    let bench = Bench::new();
+    let missing = walk_all(&[bench.outside().join("victim"), bench.inbox().join("none")]).unwrap_err();
+    assert!(matches!(missing, StoreError::Gone { .. }), "{missing}");
+    if is_root() {
+        return skipped("root may read everything");
+    }
+    fs::set_permissions(bench.outside().join("victim"), fs::Permissions::from_mode(0o000)).unwrap();
+    assert!(matches!(walk_all(&[bench.outside().join("victim")]), Err(StoreError::Denied { .. })));
+    let walk = walk_all(&[bench.outside()]).unwrap();
+    assert_eq!(walk.unreadable.len(), 1);
+    assert_eq!(walk.entries.len(), 3);
+}
+
+#[test]
+fn s07_a_huge_sparse_file_is_listed_at_once_and_read_anywhere() {
+    let bench = Bench::new();
+    let path = bench.inbox().join("sparse");
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let entry = only_entry(&path);
+    assert_eq!(entry.bytes, 1 << 40);
+    let mut buf = [1; 100];
+    assert_eq!(entry.open().unwrap().read_at((1 << 40) - 50, &mut buf).unwrap(), 50);
+    assert_eq!(buf[..50], [0; 50]);
+}
+
+#[test]
+fn what_is_not_received_whole_is_not_sent_on() {
+    let bench = Bench::new();
+    let intake = bench.folder().begin(vec![file(0, "a", 1)], IfExists::Rename).unwrap();
+    let _open = intake.open_partial(0).unwrap();
+    let walk = walk_all(&[bench.inbox()]).unwrap();
+    assert_eq!(offered(&walk), ["inbox"]);
+    assert_eq!(walk.left_out.len(), 1);
+}
+
+#[test]
+fn r13_every_way_to_change_a_file_while_it_is_sent_is_noticed() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 6] = [
+        ("appended", |path| fs::write(path, "0123456789+").unwrap()),
+        ("truncated", |path| fs::write(path, "01234").unwrap()),
+        ("overwritten", |path| fs::write(path, "9876543210").unwrap()),
+        ("replaced", |path| {
+            fs::write(path.with_extension("new"), "0123456789").unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        }),
+        ("deleted", |path| fs::remove_file(path).unwrap()),
+        ("overwritten, and its time set back", |path| {
+            let modified = fs::metadata(path).unwrap().modified().unwrap();
+            fs::write(path, "9876543210").unwrap();
+            fs::File::open(path).unwrap().set_modified(modified).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let bench = Bench::new();
+        let path = bench.inbox().join("source");
+        fs::write(&path, "0123456789").unwrap();
+        let entry = only_entry(&path);
+        let source = entry.open().unwrap();
+        let mut buf = [0; 4];
+        assert_eq!(source.read_at(8, &mut buf).unwrap(), 2);
+        source.check_unchanged().unwrap();
+        // file systems with coarse clocks see two changes in one tick as one
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        while before.elapsed().is_ok_and(|elapsed| elapsed.as_millis() < 20) {
+            std::thread::yield_now();
+        }
+        change(&path);
+        assert!(matches!(source.check_unchanged(), Err(StoreError::SourceChanged { .. })), "{what}");
+        assert!(entry.open().is_err(), "{what}");
+    }
+}
+
+#[test]
+fn r13_a_file_that_ends_early_is_an_error_and_not_a_short_read() {
+    let bench = Bench::new();
+    let path = bench.inbox().join("source");
+    fs::write(&path, "0123456789").unwrap();
+    let source = only_entry(&path).open().unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(3).unwrap();
+    assert!(matches!(source.read_at(0, &mut [0; 10]), Err(StoreError::SourceChanged { .. })));
+}
+
+#[test]
+fn a_file_that_became_a_pipe_after_listing_does_not_hang() {
+    let bench = Bench::new();
+    let path = bench.inbox().join("source");
+    fs::write(&path, "x").unwrap();
+    let entry = only_entry(&path);
+    fs::remove_file(&path).unwrap();
+    make_fifo(&path);
+    assert!(matches!(entry.open(), Err(StoreError::SourceChanged { .. })));
+}

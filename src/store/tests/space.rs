@@ -1,0 +1,137 @@
+use std::fs;
+
+use super::*;
+
+const MIB: u64 = 1024 * 1024;
+
+/// A file system of its own, of a few MiB; gone with the value.
+struct SmallDisk {
+    place: TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where this process may not mount.
+    fn mount(mib: u64) -> Option<SmallDisk> {
+        let disk = SmallDisk { place: tempfile::tempdir().unwrap() };
+        let options = format!("size={mib}m,mode=700");
+        run("mount", &["-t", "tmpfs", "-o", &options, "qrdrop-test", disk.place.path().to_str()?]).then_some(disk)
+    }
+
+    fn remount(&self, how: &str) -> bool {
+        run("mount", &["-o", &format!("remount,{how}"), self.place.path().to_str().unwrap()])
+    }
+
+    fn unmount(&self) -> bool {
+        run("umount", &["-l", self.place.path().to_str().unwrap()])
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+#[test]
+fn d09_a_claim_beyond_the_disk_is_refused_before_anything_is_made() {
+    let bench = Bench::new();
+    let receive_folder = bench.folder();
+    for claims in [vec![10 << 40], vec![u64::MAX], vec![u64::MAX / 2, u64::MAX / 2, 5]] {
+        let entries = claims.iter().zip(0..).map(|(&size, id)| file(id, &format!("{id}"), size)).collect();
+        let refused = receive_folder.begin(entries, IfExists::Rename).err().unwrap();
+        assert!(matches!(refused, StoreError::NoSpaceFor { .. }), "{refused}");
+    }
+    assert_eq!(names(&bench.inbox()), [""; 0]);
+}
+
+#[test]
+fn a_reservation_ends_with_its_transfer_and_shrinks_as_it_is_used() {
+    let Some(disk) = SmallDisk::mount(64) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let free = receive_folder.free_bytes().unwrap();
+    let intake = receive_folder.begin(vec![file(0, "a", 8 * MIB), file(1, "b", MIB)], IfExists::Rename).unwrap();
+    let reserved = receive_folder.free_bytes().unwrap();
+    assert_eq!(free - reserved, 9 * MIB);
+    let partial = intake.open_partial(0).unwrap();
+    partial.append(&vec![1; 8 * MIB as usize]).unwrap();
+    assert_eq!(receive_folder.free_bytes().unwrap(), reserved);
+    drop(partial);
+    assert_eq!(receive_folder.free_bytes().unwrap(), reserved);
+    intake.discard(1);
+    assert_eq!(receive_folder.free_bytes().unwrap(), reserved + MIB);
+    drop(intake);
+    assert_eq!(receive_folder.free_bytes().unwrap(), free);
+}
+
+#[test]
+fn h11_the_claims_of_all_senders_together_fit_and_a_reserve_is_kept() {
+    let Some(disk) = SmallDisk::mount(100) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let accepted: Vec<_> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| receive_folder.begin(vec![file(0, "a", 20 * MIB)], IfExists::Rename).ok()))
+            .collect();
+        senders.into_iter().filter_map(|sender| sender.join().unwrap()).collect()
+    });
+    assert_eq!(accepted.len(), 4);
+    for intake in &accepted {
+        receive(intake, 0, &vec![7; 20 * MIB as usize]).unwrap();
+    }
+}
+
+#[test]
+fn r07_a_full_disk_is_told_and_when_it_is_freed_all_works_again() {
+    let Some(disk) = SmallDisk::mount(8) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let stored = send(&receive_folder, &[("first", "exact")]).pop().unwrap().unwrap();
+    let intake = receive_folder.begin(vec![file(0, "second", 4 * MIB)], IfExists::Rename).unwrap();
+    // somebody else fills the disk after the space was promised
+    let filler = disk.place.path().join("filler");
+    let _ = fs::write(&filler, vec![0; 8 * MIB as usize]);
+    let partial = intake.open_partial(0).unwrap();
+    let full = (0..4).find_map(|n| partial.write_at(n * MIB, &[1; MIB as usize]).err()).unwrap();
+    assert!(matches!(full, StoreError::DiskFull { .. }), "{full}");
+    assert_eq!(full.for_peer(), "disk full");
+    drop(partial);
+    fs::remove_file(filler).unwrap();
+    receive(&intake, 0, &vec![1; 4 * MIB as usize]).unwrap();
+    assert_eq!(fs::read(stored.path).unwrap(), b"exact");
+}
+
+#[test]
+fn a_file_of_unknown_size_stops_before_the_disk_is_full() {
+    let Some(disk) = SmallDisk::mount(64) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let entry = PlannedEntry { size: None, ..file(0, "endless", 0) };
+    let intake = receive_folder.begin(vec![entry], IfExists::Rename).unwrap();
+    let partial = intake.open_partial(0).unwrap();
+    let full = (0..64).find_map(|_| partial.append(&[1; MIB as usize]).err()).unwrap();
+    assert!(matches!(full, StoreError::DiskFull { .. }), "{full}");
+    assert!(receive_folder.free_bytes().unwrap() > 0);
+}
+
+#[test]
+fn r12_a_disk_that_becomes_read_only_is_told_and_works_again_after() {
+    let Some(disk) = SmallDisk::mount(8) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    assert!(disk.remount("ro"));
+    let refused = receive_folder.begin(vec![file(0, "a", 1)], IfExists::Rename).err().unwrap();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
+    assert!(matches!(Folder::open(disk.place.path()), Err(StoreError::ReadOnly { .. })));
+    assert!(disk.remount("rw"));
+    assert!(send(&receive_folder, &[("a", "x")])[0].is_ok());
+}
+
+#[test]
+fn b10_an_unmounted_disk_is_told_and_its_mount_point_stays_empty() {
+    let Some(disk) = SmallDisk::mount(8) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    assert!(disk.unmount());
+    let refused = receive_folder.begin(vec![file(0, "a", 1)], IfExists::Rename).err().unwrap();
+    assert!(matches!(refused, StoreError::Gone { .. }), "{refused}");
+    assert_eq!(names(disk.place.path()), [""; 0]);
+}
