@@ -82,7 +82,8 @@ pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, Ses
             let (stream, tls) = stream.into_inner();
             let (_, stream) = stream.into_parts();
             let socket = stream.into_std().map_err(SessionError::Cut)?;
-            let handle = session.enter(lane, &socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
+            let handle =
+                session.enter(lane, &socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
             pass.promote();
             return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));
         }

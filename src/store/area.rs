@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::fs::Dir;
@@ -11,6 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::at::{self, Lock};
 use super::error::StoreError;
+use super::folder::locked;
 
 /// The folder in the receive folder that holds what is not whole yet. Offered names can't reach it: a leading dot is
 /// neutralised at the top level.
@@ -30,7 +32,7 @@ pub(super) struct Area {
     receive_dir: Dir,
     name: String,
     dir: Dir,
-    lock: Option<File>,
+    lock: Mutex<Option<File>>,
     seed: RandomState,
     drawn: AtomicU64,
 }
@@ -64,7 +66,8 @@ impl Area {
             Lock::Busy => return Ok(None),
         };
         let receive_dir = receive_dir.try_clone()?;
-        Ok(Some(Area { partial_dir, receive_dir, name, dir, lock, seed: RandomState::new(), drawn: AtomicU64::new(0) }))
+        let (seed, drawn) = (RandomState::new(), AtomicU64::new(0));
+        Ok(Some(Area { partial_dir, receive_dir, name, dir, lock: Mutex::new(lock), seed, drawn }))
     }
 
     /// Where the partial files are.
@@ -85,14 +88,21 @@ impl Area {
     }
 }
 
-impl Drop for Area {
-    fn drop(&mut self) {
+impl Area {
+    /// Removes it, and `.qrdrop-partial/` with it if nobody else is in there. A second time there is nothing to do.
+    pub(super) fn remove(&self) {
         // best effort: what stays is recognised and removed by a later `Folder::clean`
         let _ = sweep(&self.dir);
-        drop(self.lock.take());
+        drop(locked(&self.lock).take());
         let _ = self.dir.remove_file(LOCK);
         let _ = self.partial_dir.remove_dir(&self.name);
         let _ = self.receive_dir.remove_dir(PARTIAL_DIR);
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

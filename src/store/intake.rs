@@ -125,6 +125,7 @@ impl Intake {
         }
         let made = tree.finish();
         let kept = tree.sync(self.shared.area.dir());
+        self.shared.area.remove();
         made.and(kept.map_err(|error| StoreError::not_durable("the received folders", &error)))
     }
 }

@@ -90,13 +90,15 @@ impl Shared {
             let size = terminal::size();
             let now = Instant::now();
             let mut state = self.lock();
+            if terminal::panicked() && state.screen.live {
+                state.screen.live = false;
+                canvas.give_up_region();
+            }
             let work = state.screen.work(size, now);
             let (parked, closing) = (state.screen.parked, state.screen.closing);
             drop(state);
 
-            if !terminal::panicked() {
-                canvas.paint(&work.log, work.rows.clone(), size);
-            }
+            canvas.paint(&work.log, work.rows.clone(), size);
             let mut state = self.lock();
             state.screen.painted(&work, Instant::now());
             state.away = parked;
@@ -150,7 +152,7 @@ impl Shared {
             match event::read()? {
                 Input::Key(key) => match self.change(|screen| screen.key(key, Instant::now())) {
                     Effect::None => {}
-                    Effect::Interrupt => interrupt(),
+                    Effect::Interrupt => self.interrupt(),
                     Effect::Suspend => self.suspend(),
                 },
                 Input::Resize(..) => self.change(|_| ()),
@@ -158,6 +160,19 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Ctrl-C reaches the process group as outside raw mode, so that it has one meaning.
+    #[cfg(unix)]
+    fn interrupt(&self) {
+        // Fails for no process that may signal itself.
+        let _ = rustix::process::kill_current_process_group(rustix::process::Signal::INT);
+    }
+
+    /// Without signals it says No to whatever is asked.
+    #[cfg(not(unix))]
+    fn interrupt(&self) {
+        self.change(|screen| screen.end_of_input(Instant::now()));
     }
 
     /// What the terminal does at Ctrl-Z outside raw mode, with the region taken away meanwhile.
@@ -176,22 +191,13 @@ impl Shared {
     }
 }
 
-/// Ctrl-C reaches the process group as outside raw mode, so that it has one meaning.
-#[cfg(unix)]
-fn interrupt() {
-    // Fails for no process that may signal itself.
-    let _ = rustix::process::kill_current_process_group(rustix::process::Signal::INT);
-}
-
+/// As the terminal does it outside raw mode.
 #[cfg(unix)]
 fn stop() {
     // Fails for no process that may signal itself.
     let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
 }
 
-/// Without signals there is nobody to interrupt but the one who waits for a host key.
-#[cfg(not(unix))]
-fn interrupt() {}
-
+/// There is no such thing.
 #[cfg(not(unix))]
 fn stop() {}

@@ -132,12 +132,12 @@ fn name_columns(columns: usize) -> usize {
 
 fn template(columns: u16, sized: bool, style: Style) -> ProgressStyle {
     let text = match (columns, sized) {
-        (60.., true) => "{prefix} {wide_bar:COLOR} {moved:>7} of {size:<7} {rate:>9} {left:>8}",
-        (60.., false) => "{prefix} {spinner:COLOR} {moved:>7} {rate:>9}",
-        (30.., true) => "{prefix} {wide_bar:COLOR} {percent:>4} {rate:>9}",
-        (30.., false) => "{prefix} {moved:>7} {rate:>9}",
+        (60.., true) => "{prefix} {wide_bar:COLOR} {moved:>8} of {size:<8} {rate:>10} {left:>8}",
+        (60.., false) => "{prefix} {spinner:COLOR} {moved:>8} {rate:>10}",
+        (30.., true) => "{prefix} {wide_bar:COLOR} {percent:>4} {rate:>10}",
+        (30.., false) => "{prefix} {moved:>8} {rate:>10}",
         (_, true) => "{prefix} {percent:>4}",
-        (_, false) => "{prefix} {moved:>7}",
+        (_, false) => "{prefix} {moved:>8}",
     };
     let text = if style.has_color() { text.replace(":COLOR", ":.31/244") } else { text.replace(":COLOR", "") };
     ProgressStyle::with_template(&text)

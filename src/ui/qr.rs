@@ -2,7 +2,8 @@
 //!
 //! Always black on white, whatever the theme and whatever `NO_COLOR` says: in a terminal's own colours the code is
 //! inverted on dark themes and few cameras read it, so here colour is content. Only spaces on a coloured background and
-//! half blocks are used: full blocks leave hairlines between the cells.
+//! lower half blocks are used, black on white and white on black: full and upper half blocks end a pixel short of their
+//! cell in many a font, and the hairlines between the rows keep readers from reading.
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -77,21 +78,19 @@ impl Modules {
     }
 
     fn row(&self, row: usize, cells: Cells) -> String {
-        let mut text = format!("\x1b[38;5;{BLACK};48;5;{WHITE}m");
-        let mut background = WHITE;
+        let mut text = String::new();
+        let mut dark_background = None;
         for x in 0..self.side {
-            let (wanted, glyph) = match cells {
-                Cells::Half => match (self.is_dark(x, 2 * row), self.is_dark(x, 2 * row + 1)) {
-                    (false, false) => (WHITE, " "),
-                    (true, false) => (WHITE, "▀"),
-                    (false, true) => (WHITE, "▄"),
-                    (true, true) => (BLACK, " "),
-                },
-                Cells::Wide => (if self.is_dark(x, row) { BLACK } else { WHITE }, "  "),
+            let (dark, glyph) = match cells {
+                Cells::Half => {
+                    let (above, below) = (self.is_dark(x, 2 * row), self.is_dark(x, 2 * row + 1));
+                    (above, if above == below { " " } else { "▄" })
+                }
+                Cells::Wide => (self.is_dark(x, row), "  "),
             };
-            if wanted != background {
-                text.push_str(&format!("\x1b[48;5;{wanted}m"));
-                background = wanted;
+            if dark_background.replace(dark) != Some(dark) {
+                let (ink, paper) = if dark { (WHITE, BLACK) } else { (BLACK, WHITE) };
+                text.push_str(&format!("\x1b[38;5;{ink};48;5;{paper}m"));
             }
             text.push_str(glyph);
         }
@@ -141,9 +140,8 @@ mod tests {
                 }
                 let (above, below) = match c {
                     ' ' => (background, background),
-                    '▀' => (0, background),
-                    '▄' => (background, 0),
-                    other => panic!("`{other}` is neither a space nor a half block"),
+                    '▄' => (background, 255 - background),
+                    other => panic!("`{other}` is neither a space nor a lower half block"),
                 };
                 top.push(above);
                 bottom.push(below);

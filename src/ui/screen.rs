@@ -241,7 +241,7 @@ impl Screen {
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
-                KeyCode::Char('c') if self.hosts() => self.to_host(HostKey::Interrupt),
+                KeyCode::Char('c') if self.hosts() => self.pass(HostKey::Interrupt),
                 KeyCode::Char('c') => Effect::Interrupt,
                 KeyCode::Char('z') => Effect::Suspend,
                 _ => Effect::None,
@@ -256,9 +256,9 @@ impl Screen {
             return Effect::None;
         }
         match key.code {
-            KeyCode::Char('n') => self.to_host(HostKey::NextAddress),
-            KeyCode::Char('r') => self.to_host(HostKey::Renew),
-            KeyCode::Char('q') => self.to_host(HostKey::Quit),
+            KeyCode::Char('n') => self.pass(HostKey::NextAddress),
+            KeyCode::Char('r') => self.pass(HostKey::Renew),
+            KeyCode::Char('q') => self.pass(HostKey::Quit),
             KeyCode::Char('?') => {
                 self.help = !self.help;
                 Effect::None
@@ -267,7 +267,7 @@ impl Screen {
         }
     }
 
-    fn to_host(&mut self, key: HostKey) -> Effect {
+    fn pass(&mut self, key: HostKey) -> Effect {
         if let Some(keys) = &self.host {
             // Full means that it has enough to do already.
             let _ = keys.try_send(key);

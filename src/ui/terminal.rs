@@ -18,6 +18,11 @@ const SHOW_CURSOR: &str = "\x1b[?25h";
 const BEGIN_FRAME: &str = "\x1b[?2026h";
 const END_FRAME: &str = "\x1b[?2026l";
 
+/// Rows of the region are cut at the edge instead of wrapped: terminals differ about the width of emoji, and one row too
+/// many would scroll the code.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+
 /// Columns and rows.
 pub(super) type Size = (usize, usize);
 
@@ -73,6 +78,12 @@ impl<W: Write> Canvas<W> {
         if !frame.is_empty() {
             self.write(&frame);
         }
+    }
+
+    /// From now on only log lines; what is drawn stays where it is.
+    pub(super) fn give_up_region(&mut self) {
+        self.live = false;
+        self.region.clear();
     }
 
     fn write(&mut self, text: &str) {
@@ -147,7 +158,9 @@ fn down(rows: usize, frame: &mut String) {
 }
 
 fn put_row(text: &str, columns: usize, frame: &mut String) {
+    frame.push_str(NO_WRAP);
     frame.push_str(text);
+    frame.push_str(WRAP);
     // Behind a full row the cursor still stands on its last cell, which this would clear.
     if measure_text_width(text) < columns {
         frame.push_str("\x1b[K");
@@ -157,7 +170,7 @@ fn put_row(text: &str, columns: usize, frame: &mut String) {
 /// Whether the terminal is in raw mode because of us.
 static RAW: AtomicBool = AtomicBool::new(false);
 
-/// Set by the panic hook: from then on nothing is drawn and no key is read.
+/// Set by the panic hook: from then on there are only lines, and no key is read.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Raw mode on; `false` where the terminal refuses.

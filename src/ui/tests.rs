@@ -132,7 +132,7 @@ impl Emulator {
                 Some((_, color)) => self.background = color.parse().unwrap(),
                 None => self.background = 0,
             },
-            b'h' | b'l' => assert!(["?25", "?2026"].contains(&numbers)),
+            b'h' | b'l' => assert!(["?7", "?25", "?2026"].contains(&numbers)),
             other => panic!("unexpected control `{}`", char::from(other)),
         }
     }
@@ -148,7 +148,7 @@ impl Emulator {
         let pixel = |x: usize, y: usize| {
             let (c, background) = self.cells[y / 2 / MODULE][x / MODULE];
             match (c, y / MODULE % 2) {
-                ('▀', 0) | ('▄', 1) => 0,
+                ('▄', 1) => 255 - shade(background),
                 _ => shade(background),
             }
         };
@@ -223,13 +223,13 @@ fn an_80_by_24_window_holds_code_link_and_status() {
 fn log_lines_scroll_and_the_code_stays() {
     let mut seen = Seen::new(&options(), TERMINAL, SMALL);
     seen.screen.show(board());
-    for host in 1..=200 {
+    for host in 1..=60 {
         seen.screen.tell(&Event::Peer { peer: peer(host), label: Label::Verified }, seen.now);
         seen.paint();
         assert_eq!(seen.emulator.code().as_deref(), Some(LINK), "after line {host}");
     }
     let told = seen.emulator.scrolled.iter().filter(|line| line.starts_with("paired:")).count();
-    assert!(told >= 190, "{told} of 200 lines scrolled away above the code");
+    assert!(told >= 50, "{told} of 60 lines scrolled away above the code");
 }
 
 #[test]
@@ -243,8 +243,8 @@ fn fifty_senders_leave_the_code_where_it_is_and_are_summed_up() {
     seen.paint();
     assert_eq!(seen.emulator.code().as_deref(), Some(LINK));
     let text = seen.emulator.text();
-    assert!(text.contains("+43 more, 172 MB of 344 MB"), "{text}");
-    assert!(text.contains("50 transfers") && text.contains("200 MB of 400 MB"), "{text}");
+    assert!(text.contains("+43 more, 172.0 MB of 344.0 MB"), "{text}");
+    assert!(text.contains("50 transfers") && text.contains("200.0 MB of 400.0 MB"), "{text}");
 }
 
 #[test]
@@ -263,8 +263,8 @@ fn what_did_not_change_is_not_drawn_again() {
 
 #[test]
 fn at_any_size_nothing_breaks_out_of_the_window() {
-    for columns in (1..=130).step_by(3) {
-        for rows in (1..=50).step_by(3) {
+    for columns in (1..=130).step_by(7) {
+        for rows in (1..=50).step_by(5) {
             let mut seen = Seen::new(&options(), TERMINAL, (columns, rows));
             seen.screen.host(tokio::sync::mpsc::channel(1).0);
             seen.screen.show(Board { warning: Some("no other device can reach this address".into()), ..board() });
@@ -366,8 +366,8 @@ fn the_end_of_a_transfer_is_one_line() {
     screen.tell(&finished(3.1), now);
     screen.tell(&finished(f64::NAN), now);
     let log = screen.work(SMALL, now).log;
-    assert_eq!(log[0], "✓ 1,000 files, 214 MB from \"Phone 1\" in 3.1 s (69 MB/s), verified → /home/anna/in/trip");
-    assert!(log[1].starts_with("✓ 1,000 files, 214 MB in "), "{}", log[1]);
+    assert_eq!(log[0], "✓ 1,000 files, 214.0 MB from \"Phone 1\" in 3.1 s (69.0 MB/s), verified → /home/anna/in/trip");
+    assert!(log[1].starts_with("✓ 1,000 files, 214.0 MB in "), "{}", log[1]);
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn hostile_text_in_any_event_is_inert() {
         Event::Text { transfer: transfer(), text: evil.repeat(1_000) },
         Event::Retry { transfer: transfer(), from_bytes: 1, reason: evil.into() },
         Event::Skipped { transfer: transfer(), name: evil.into(), reason: evil.into() },
-        Event::Message { from: evil.into(), text: evil.repeat(100_000) },
+        Event::Message { from: evil.into(), text: evil.repeat(20_000) },
         Event::Refused { transfer: transfer(), reason: evil.into() },
         Event::Failed { transfer: None, failure: Failure::new(ExitCode::Internal, evil, evil) },
         Event::Closed { reason: evil.into() },

@@ -145,10 +145,10 @@ fn silence_is_no_and_so_is_a_lost_terminal() {
 fn questions_come_one_at_a_time_in_their_order() {
     let mut desk = Desk::new();
     let mut answers: Vec<_> = (1..=5).map(|host| desk.ask(accept(host))).collect();
-    for at in 0..answers.len() {
+    for (at, answer) in answers.iter_mut().enumerate() {
         assert_eq!(asker(desk.questions.current().unwrap().1).id, format!("mark-{}", at + 1));
         desk.answer(Y);
-        assert_eq!(answers[at].try_recv(), Ok(Answer::Yes));
+        assert_eq!(answer.try_recv(), Ok(Answer::Yes));
     }
     assert!(desk.questions.current().is_none());
 }
@@ -229,9 +229,9 @@ fn an_offer_as_a_person_sees_it() {
          private, not verified\n\
          \n\
          offers 1,204 files, 5.2 MB\n  \
-         \"holiday.jpg\"               3.2 MB\n  \
-         \".bashrc\"                   120 B\n  \
-         \"trip/day 1.jpg\"            2.0 MB\n  \
+         \"holiday.jpg\"                3.2 MB\n  \
+         \".bashrc\"                     120 B\n  \
+         \"trip/day 1.jpg\"             2.0 MB\n  \
          and 1,201 more\n\
          at least 1 hidden (name with a dot)\n\
          the code was read by a browser before"

@@ -154,8 +154,8 @@ impl Screen {
     fn help(&self, columns: usize) -> Vec<String> {
         let sentences = [
             "n  puts the next address of this machine into the code; try it if a phone cannot open the page",
-            "r  draws a new code; the old one ends in two minutes",
-            "q  leaves; what is running is finished first",
+            "r  draws a new code; the old one is good for two more minutes",
+            "q  leaves",
             "?  closes this help",
         ];
         let mut lines = vec![self.style.bold("keys"), String::new()];
