@@ -1,0 +1,187 @@
+//! Two hosts joined by a cable (network namespaces): who is found, by whom, under which name, and for how long.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use common::around::{Lan, am_root, have, have_module};
+use common::{Host, Launch, Scene, agree, disk, peer};
+
+/// A receiver on `lan.here` that other hosts can find.
+fn findable(scene: &Scene, lan: &Lan, name: &str) -> Launch {
+    scene.receive_on("eth0").args(["--name", name]).behind(Lan::on(&lan.here))
+}
+
+/// `qrdrop list` on `lan.there`.
+fn list(scene: &Scene, lan: &Lan) -> common::Ended {
+    let list = Launch::new("list").arg("--json").state(&scene.path("list-state"));
+    list.behind(Lan::on(&lan.there)).run().with(0)
+}
+
+fn port(host: &Host) -> u16 {
+    host.address().port()
+}
+
+#[test]
+fn a_receiver_is_listed_on_the_other_host_within_three_seconds() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let host = findable(&scene, &lan, "Desk by the window").listening();
+    assert_eq!(host.listening["discoverable"], true);
+    assert_eq!(host.address().ip(), Lan::HERE, "the address in the code is one that others reach");
+    let started = Instant::now();
+    let listed = list(&scene, &lan);
+    assert!(started.elapsed() < Duration::from_secs(3), "it took {:?}", started.elapsed());
+    let receiver = listed.one("receiver");
+    assert_eq!(receiver["name"], "Desk by the window");
+    assert_eq!(receiver["address"], host.address().to_string().as_str());
+    assert_eq!(receiver["trusted"], false);
+    assert!(receiver["id"].as_str().is_some_and(|mark| !mark.is_empty()));
+
+    host.stopped().with(0);
+    assert!(list(&scene, &lan).named("receiver").is_empty(), "it is gone after Ctrl-C");
+}
+
+#[test]
+fn a_hidden_receiver_is_not_found() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let host = findable(&scene, &lan, "Desk").arg("--hidden").listening();
+    assert_eq!(host.listening["discoverable"], false);
+    assert!(list(&scene, &lan).named("receiver").is_empty());
+}
+
+#[test]
+fn a_chosen_interface_and_no_route_at_all_give_an_address_that_works() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    common::around::sh(&format!("ip -n {} route del default", lan.here));
+    let receiver = Launch::new("receive").arg(scene.inbox()).state(&scene.path("state"));
+    let receiver = receiver.args(["--json", "--qr", "never", "--hidden", "--yes", "--once", "--port", "0"]);
+    let receiver = receiver.arg("--invite-file").arg(scene.invite()).behind(Lan::on(&lan.here));
+    let host = receiver.listening();
+    assert_eq!(host.address().ip(), Lan::HERE);
+    assert_eq!(host.listening["interface"], "eth0");
+    let source = scene.thing("a", b"a");
+    scene.send(&source).args(["--to", &scene.at_invite()]).behind(Lan::on(&lan.there)).run().with(0);
+    host.program.ended().with(0);
+    disk::assert_same(&scene.path("things"), &scene.inbox());
+}
+
+#[test]
+fn two_receivers_of_one_name_are_both_found_under_names_that_differ() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, other, lan) = (Scene::new(), Scene::new(), Lan::new());
+    let first = findable(&scene, &lan, "Laptop").listening();
+    let second = findable(&other, &lan, "Laptop").listening();
+    let mut browser = Launch::new("list").args(["--json", "--wait", "10s"]).state(&scene.path("list-state"));
+    browser = browser.behind(Lan::on(&lan.there));
+    let mut browser = browser.start();
+    for host in [&first, &second] {
+        let address = host.address().to_string();
+        browser
+            .event_where("the receiver", |event| event["event"] == "receiver" && event["address"] == address.as_str());
+    }
+}
+
+#[test]
+fn avahi_resolves_a_receiver_and_hears_it_leave() {
+    if !am_root() || !have(&["ip", "dbus-daemon", "avahi-daemon", "avahi-browse"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let avahi = |what: &[&str]| {
+        let browse = Launch::program(peer("avahi")).arg(scene.path("bus")).args(["avahi-browse", "-rp"]).args(what);
+        browse.arg("_qrdrop._tcp").behind(Lan::on(&lan.there))
+    };
+    let host = findable(&scene, &lan, "Desk").listening();
+    let mut browse = avahi(&[]).start();
+    let resolved = browse.line_where("resolved receiver", |line| line.starts_with("=;") && line.contains(";Desk;"));
+    let fields: Vec<&str> = resolved.split(';').collect();
+    assert_eq!((fields[1], fields[2], fields[4]), ("eth0", "IPv4", "_qrdrop._tcp"), "{resolved}");
+    assert_eq!(
+        (fields[7], fields[8]),
+        (Lan::HERE.to_string().as_str(), port(&host).to_string().as_str()),
+        "{resolved}"
+    );
+    assert!(!resolved.contains("inbox"), "no folder and no user is told: {resolved}");
+    host.stopped().with(0);
+    browse.line_where("goodbye", |line| line.starts_with("-;") && line.contains(";Desk;"));
+}
+
+#[test]
+fn python_zeroconf_resolves_a_receiver_and_hears_it_leave() {
+    if !am_root() || !have(&["ip"]) || !have_module("zeroconf") {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let there = Lan::THERE.to_string();
+    let mut browse = Launch::python("browse.py").arg(there).behind(Lan::on(&lan.there)).start();
+    let host = findable(&scene, &lan, "Desk").listening();
+    let json = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_default();
+    let ours = |event: &Value| event.as_str().is_some_and(|name| name.starts_with("Desk."));
+    let found = json(&browse.line_where("resolved receiver", |line| ours(&json(line)["found"])));
+    assert_eq!(found["addresses"], serde_json::json!([Lan::HERE.to_string()]), "{found}");
+    assert_eq!(found["port"], port(&host), "{found}");
+    host.stopped().with(0);
+    browse.line_where("goodbye", |line| ours(&json(line)["gone"]));
+}
+
+#[test]
+fn a_folder_goes_to_a_name_once_two_people_have_compared_the_code() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let source = scene.path("things/tree");
+    disk::motley(&source, 100, 2_000_000);
+    let receiver = findable(&scene, &lan, "Desk by the window").args(["--once", "--yes"]);
+    let mut host = receiver.on_a_terminal().listening();
+    let sender = scene.send(&source).args(["--to", "Desk by the window"]).behind(Lan::on(&lan.there));
+    let mut sender = sender.on_a_terminal().start();
+    let (ours, theirs) = (sender.event("code"), host.program.event("code"));
+    assert_eq!(ours["code"], theirs["code"], "both people see one code");
+    assert_eq!(ours["code"].as_str().map(str::len), Some(6));
+    sender.shows(&ours["code"].as_str().map(|code| format!("{} {}", &code[..3], &code[3..])).expect("six digits"));
+    assert!(disk::names(&scene.inbox()).is_empty(), "nothing is sent before both have said yes");
+    agree(&mut sender, &mut host.program, "`accepted`", |event| event["event"] == "accepted");
+    let (sent, received) = (sender.ended().with(0), host.program.ended().with(0));
+    for ended in [&sent, &received] {
+        assert_eq!(ended.one("finished")["label"], "verified", "{ended}");
+    }
+    disk::assert_same(&scene.path("things"), &scene.inbox());
+}
+
+#[test]
+fn a_name_that_nobody_has_is_4() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let source = scene.thing("a", b"a");
+    scene.send(&source).args(["--to", "Nobody of that name"]).behind(Lan::on(&lan.there)).run().failed(4);
+}
+
+#[test]
+fn a_plain_transfer_finds_its_receiver_by_name() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let source = scene.thing("data.csv", b"1,2,3\n");
+    let mut host = findable(&scene, &lan, "Desk").args(["--classic", "accept"]).listening();
+    let sender = scene.send(&source).args(["--classic", "--to", "Desk"]).behind(Lan::on(&lan.there));
+    sender.run().with(0);
+    assert_eq!(host.program.event("stored")["blake3"].as_str(), Some(disk::hash(&source).as_str()));
+}
