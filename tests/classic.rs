@@ -131,13 +131,14 @@ fn a_cut_at_any_byte_never_leaves_a_wrong_file() {
     // Whether the header has a segment of its own, and what follows it. In one segment the sizes are such that no cut
     // is undecidable: with `1x` the shorter size would end inside the digits.
     let letters = b"letters, not digits\n".repeat(6);
-    let samples: [(bool, &[u8]); 6] = [
+    let samples: [(bool, &[u8]); 7] = [
         (true, &letters),
         (true, b"2024,10,11\n2024,10,12\n2025,11,30\n"),
         (true, b"123456789012"),
         (true, b""),
         (false, b"2024,10,11\n123"),
         (false, b"letters, no num"),
+        (false, b"98765"),
     ];
     let (mut expected, mut refused) = (Vec::new(), 0);
     for (sample, (apart, data)) in samples.into_iter().enumerate() {

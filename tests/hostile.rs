@@ -58,8 +58,8 @@ fn thousands_of_random_blobs_change_nothing() {
         b"\x16\x03\x01\xff\xff",
         b"GET / HTTP/1.1\r\n",
         b"POST ",
-        b"name<SEPARATOR>",
-        b"<SEPARATOR>99",
+        b"name<SEPARATOR>+",
+        b"<SEPARATOR>x99",
         b"\0\0\0\0",
     ];
     let scene = Scene::new();

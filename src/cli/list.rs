@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::args::{Common, List};
-use super::{Ended, failed, interruptions, network};
+use super::{Done, Ended, failed, interruptions, network};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::net::discovery::{Browser, Change, Found, Kind};
 use crate::ui::Ui;
@@ -32,7 +32,7 @@ pub(super) async fn run(list: List, common: &Common, ui: &Arc<Ui>) -> Ended {
     if told.is_empty() {
         return Err(failed(nobody(list.wait)));
     }
-    Ok(ExitCode::Ok)
+    Ok(Done::well("the time is over"))
 }
 
 fn tell(found: &Found, json: bool, ui: &Ui, told: &mut Vec<(String, std::net::SocketAddr)>) {

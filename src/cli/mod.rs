@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::PeerName;
 use crate::net::NetError;
-use crate::store::StoreError;
+use crate::store::{StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
 use args::{Cli, Command, Common};
 
@@ -61,20 +61,34 @@ async fn dispatch(cli: Cli) -> ExitCode {
         Command::Send(send) => send::run(send, &cli.common, &ui).await,
         Command::List(list) => list::run(list, &cli.common, &ui).await,
     };
-    let code = match ended {
-        Ok(code) => code,
-        Err((transfer, failure)) => {
-            let code = failure.code;
-            ui.tell(Event::Failed { transfer, failure });
-            code
-        }
-    };
+    let Done { code, reason } = ended.unwrap_or_else(|(transfer, failure)| {
+        let done = Done { code: failure.code, reason: failure.message.clone() };
+        ui.tell(Event::Failed { transfer, failure });
+        done
+    });
+    ui.tell(Event::Closed { reason });
     ui.finish();
     code
 }
 
-/// How a command ends that does not succeed: the transfer it is about, if any, and why.
-type Ended = Result<ExitCode, (Option<String>, Failure)>;
+/// How a command ends; of a failure that was not told yet, the transfer it is about, if any, and why.
+type Ended = Result<Done, (Option<String>, Failure)>;
+
+/// The end of a command that has told everything.
+struct Done {
+    code: ExitCode,
+    reason: String,
+}
+
+impl Done {
+    fn with(code: ExitCode, reason: &str) -> Done {
+        Done { code, reason: reason.to_owned() }
+    }
+
+    fn well(reason: &str) -> Done {
+        Done::with(ExitCode::Ok, reason)
+    }
+}
 
 /// A failure that is about no transfer.
 fn failed(failure: Failure) -> (Option<String>, Failure) {
@@ -89,6 +103,14 @@ fn disk(error: &StoreError) -> (Option<String>, Failure) {
 /// A failure of the network, with the exit code that fits what was tried.
 fn network(code: ExitCode, error: &NetError) -> (Option<String>, Failure) {
     failed(Failure::new(code, error.to_string(), error.hint().unwrap_or_default()))
+}
+
+/// A state folder that was named must be this user's alone, before anything happens.
+fn open_state(common: &Common) -> Result<(), (Option<String>, Failure)> {
+    match &common.state_dir {
+        Some(path) => StateDir::open(Some(path)).map(drop).map_err(|error| disk(&error)),
+        None => Ok(()),
+    }
 }
 
 /// The name that others see.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::args::{Common, Receive, Ttl};
-use super::{Ended, disk, failed, interruptions, network, shown_name};
+use super::{Done, Ended, disk, failed, interruptions, network, open_state, shown_name};
 use crate::events::{Board, Event, ExitCode, Failure, Reporter};
 use crate::names::human_bytes;
 use crate::net::accept::{self, Knock};
@@ -46,6 +46,7 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
         Err(error) => return Err(disk(&error)),
     }
     accept::raise_descriptor_limit();
+    open_state(common)?;
     let watch = Watch::start(common.interface.as_deref()).map_err(|error| network(ExitCode::Local, &error))?;
     let found = watch.current().to_vec();
     let only: Option<Vec<IpAddr>> = common.interface.as_ref().map(|_| found.iter().map(|found| found.ip).collect());
@@ -252,22 +253,21 @@ impl Attending<'_> {
         if let Some(advert) = self.advert.take() {
             advert.shutdown().await;
         }
-        let (code, reason) = match leaving {
-            Leaving::Done => (ExitCode::Ok, "the transfer is finished"),
-            Leaving::Failed(code) => (code, "pairing failed"),
+        Ok(match leaving {
+            Leaving::Done => Done::well("the transfer is finished"),
+            Leaving::Failed(code) => Done::with(code, "pairing failed"),
             Leaving::NobodyCame => {
-                invitation.ui.tell(Event::Closed { reason: "nobody came in time".to_owned() });
-                return Err(failed(Failure::new(
-                    ExitCode::Nobody,
-                    "nobody came in time",
-                    "start again, or raise `--timeout`",
-                )));
+                let hint = "start again, or raise `--timeout`";
+                return Err(failed(Failure::new(ExitCode::Nobody, "nobody came in time", hint)));
             }
-            Leaving::Asked if under_way => (ExitCode::Interrupted, "interrupted while something was under way"),
-            Leaving::Asked => (left_failed.into_values().next().unwrap_or(ExitCode::Ok), "left"),
-        };
-        invitation.ui.tell(Event::Closed { reason: reason.to_owned() });
-        Ok(code)
+            Leaving::Asked if under_way => {
+                Done::with(ExitCode::Interrupted, "interrupted while something was under way")
+            }
+            Leaving::Asked => match left_failed.into_values().next() {
+                Some(code) => Done::with(code, "left with a failed transfer"),
+                None => Done::well("left"),
+            },
+        })
     }
 
     async fn attend(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::args::{Common, Send};
-use super::{Ended, disk, failed, interruptions, network, shown_name, target};
+use super::{Done, Ended, disk, failed, interruptions, network, open_state, shown_name, target};
 use crate::events::{ExitCode, Failure, Reporter};
 use crate::names::inert;
 use crate::net::addresses::candidates;
@@ -15,6 +15,7 @@ use crate::ui::Ui;
 /// Sends to one receiver.
 pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
     let interrupted = interruptions(ui);
+    open_state(common)?;
     let (paths, options) = (send.paths.clone(), WalkOptions { follow_links: send.follow_links });
     let walked = tokio::task::spawn_blocking(move || walk(&paths, &options)).await;
     let walked =
@@ -67,7 +68,7 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
         let message = format!("{} could not be read, first `{}`: {}", unreadable.len(), shown(first), first.reason);
         return Err(failed(Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")));
     }
-    Ok(ExitCode::Ok)
+    Ok(Done::well("everything is sent"))
 }
 
 fn shown(left: &LeftOut) -> String {
@@ -97,5 +98,5 @@ async fn classic(
         )));
     };
     ClassicSender { entry, source, reporter }.send(&receiver.addresses()).await?;
-    Ok(ExitCode::Ok)
+    Ok(Done::well("everything is sent"))
 }

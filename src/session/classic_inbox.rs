@@ -197,13 +197,17 @@ async fn read_header(stream: &mut crate::net::prefixed::Prefixed) -> Result<Anno
         take(&mut scan, &prefix[start..end])?;
         start = end;
     }
+    // A last read that had no room for more ended nowhere: its bytes and the next ones count as one read.
     let mut buffer = vec![0; READ_LEN];
+    let mut held = prefix.len() - start;
+    buffer[..held].copy_from_slice(&prefix[start..]);
     while scan.claim().is_none() {
-        let count = stream.read(&mut buffer).await.map_err(SessionError::Cut)?;
-        if count == 0 {
+        let count = stream.read(&mut buffer[held..]).await.map_err(SessionError::Cut)?;
+        if held + count == 0 {
             return Err(SessionError::broke("it closed the connection within its header"));
         }
-        take(&mut scan, &buffer[..count])?;
+        take(&mut scan, &buffer[..held + count])?;
+        held = 0;
     }
     let name = scan.name().unwrap_or_default().to_owned();
     let claim = scan.claim().expect("the loop ends when there is one");

@@ -53,11 +53,11 @@ pub(super) async fn consent(
         Answer::No(NoReason::Timeout) => (RefuseCode::NoAnswer, "nobody answered there in time".to_owned()),
         Answer::No(NoReason::NoTerminal) => {
             let flag = match standing.counts_as {
-                Level::Verified => "--yes",
-                Level::Private => "--yes=private",
-                Level::Open => "--yes=open",
+                Level::Verified => "`--yes`",
+                Level::Private => "`--yes=private`",
+                Level::Open => "`--classic accept` or `--yes=open`",
             };
-            (RefuseCode::NobodyToAsk, format!("there is no terminal there to ask at, and it runs without `{flag}`"))
+            (RefuseCode::NobodyToAsk, format!("there is no terminal there to ask at, and it runs without {flag}"))
         }
     };
     Err(refusal(code, text))

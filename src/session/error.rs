@@ -173,6 +173,9 @@ fn refused(refuse: &Refuse) -> (ExitCode, &'static str) {
         RefuseCode::Busy => (ExitCode::Refused, "try again in a moment"),
         RefuseCode::Cancelled => (ExitCode::Incomplete, "start the receiver and send again"),
         RefuseCode::Malformed => (ExitCode::Incomplete, "use the same version of qrdrop on both sides"),
-        RefuseCode::Declined | RefuseCode::Storage | RefuseCode::Role | RefuseCode::Other => (ExitCode::Refused, ""),
+        RefuseCode::Declined => (ExitCode::Refused, "ask the person there, and send again"),
+        RefuseCode::Storage => (ExitCode::Refused, "the folder there needs a look; then send again"),
+        RefuseCode::Role => (ExitCode::Refused, "look at what the other side is running"),
+        RefuseCode::Other => (ExitCode::Refused, "ask the person there"),
     }
 }

@@ -63,8 +63,8 @@ pub(super) type HostLane = rustls::StreamOwned<rustls::ServerConnection, std::ne
 
 /// Takes an arrival through TLS and pairing.
 pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, SessionError> {
-    let Arrival { stream, peer: address, pass, deadline, .. } = arrival;
-    let handshake = timeout_at(deadline, handshake(host, stream));
+    let Arrival { stream, peer: address, pass, head_deadline, deadline, .. } = arrival;
+    let handshake = timeout_at(head_deadline, handshake(host, stream));
     let stream = handshake.await.map_err(|_| SessionError::TooSlow)??;
     let tls = stream.get_ref().1;
     let binding = tls::server_binding(tls, &host.identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
@@ -119,12 +119,11 @@ pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, Ses
 
 async fn handshake(host: &Host, stream: Prefixed) -> Result<server::TlsStream<Prefixed>, SessionError> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let start = start.await.map_err(SessionError::handshake)?;
+    // A stranger who speaks other TLS, or none, is no more than one who hangs up.
+    let start = start.await.map_err(SessionError::Cut)?;
     match tls::inside(&start.client_hello()) {
-        Some(Inside::Native) => start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::handshake),
-        Some(Inside::Web) | None => {
-            Err(SessionError::Pairing("it speaks TLS, but not the protocol of this port".to_owned()))
-        }
+        Some(Inside::Native) => start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::Cut),
+        Some(Inside::Web) | None => Err(SessionError::Cut(std::io::ErrorKind::Unsupported.into())),
     }
 }
 
@@ -206,7 +205,7 @@ async fn compare<S: AsyncRead + AsyncWrite + Unpin>(
                     Answer::No(NoReason::Person) => return Err(SessionError::CodeDiffers("the answer here was no")),
                     Answer::No(NoReason::Timeout) => return Err(SessionError::CodeDiffers("nobody answered here in time")),
                     Answer::No(NoReason::NoTerminal) => {
-                        return Err(SessionError::CodeDiffers("there is no terminal here to ask at; use the link instead"));
+                        return Err(SessionError::CodeDiffers("there is no terminal here to ask at; give its link with `--to` instead"));
                     }
                 };
             }

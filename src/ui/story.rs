@@ -162,6 +162,9 @@ fn finished(
         (_, None, _) => None,
     };
     let place = place.map_or_else(String::new, |place| format!(" → {}", one_line(place, MESSAGE)));
+    // The tutorial's receiver never says what it stored.
+    let sent_only = path.is_none() && ended.is_some_and(|ended| ended.offer.peer.dialect == Dialect::Classic);
+    let place = if sent_only { "; sent, not confirmed".to_owned() } else { place };
     format!(
         "{} {}, {}{who} in {}{rate}, {}{place}",
         done(style, Some(label)),
