@@ -144,7 +144,7 @@ impl SessionError {
             ),
             SessionError::CodeDiffers(_) => (
                 ExitCode::Pairing,
-                "nothing was sent; if the digits differed, someone may be in between: scan the QR code instead",
+                "nothing was sent; scan the receiver's code or give its link with `--to`; if the digits differed, someone is in between",
             ),
             SessionError::Unreachable(error) => (ExitCode::Nobody, error.hint().unwrap_or_default()),
             SessionError::Store(error) => (ExitCode::Local, error.hint()),
@@ -160,7 +160,7 @@ fn refused(refuse: &Refuse) -> (ExitCode, &'static str) {
         RefuseCode::Pairing => (ExitCode::Pairing, "scan the code that is on the receiver's screen now"),
         RefuseCode::CodeDiffers => (
             ExitCode::Pairing,
-            "nothing was sent; if the digits differed, someone may be in between: scan the QR code instead",
+            "nothing was sent; scan the receiver's code or give its link with `--to`; if the digits differed, someone is in between",
         ),
         RefuseCode::Version => (ExitCode::Refused, "use the same version of qrdrop on both sides"),
         RefuseCode::NobodyToAsk => {
