@@ -21,7 +21,7 @@ pub const PIECE_CAP: usize = 256 * 1024;
 /// A chunk is one whole BLAKE3 subtree, so that it can be verified by itself on any lane in any order.
 pub const CHUNK_LEN: u64 = 1024 * 1024;
 
-/// Files in one pack: its header (44 bytes each) stays under 32 KiB, and an empty file still costs something.
+/// Files in one pack: its header (40 bytes each) stays under 32 KiB, and an empty file still costs something.
 pub const PACK_FILES: usize = 512;
 
 /// Data in one pack: as much as one chunk, so that a pack is lost or sent again as cheaply as one.

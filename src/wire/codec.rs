@@ -12,7 +12,7 @@ pub enum Malformed {
         what: &'static str,
     },
     /// Bytes follow the last field.
-    #[error("{count} bytes after the last field")]
+    #[error("`{count}` bytes after the last field")]
     Leftover {
         /// How many.
         count: usize,
@@ -155,9 +155,14 @@ impl<'a> Reader<'a> {
 
 /// Appends a string as [`Reader::string`] reads it, cut at a character boundary to `cap` bytes.
 pub(super) fn put_string(out: &mut Vec<u8>, text: &str, cap: usize) {
-    let text = &text[..text.floor_char_boundary(cap)];
+    let text = &text[..cut_len(text, cap)];
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+/// The bytes of `text` that [`put_string`] appends after the length.
+pub(super) fn cut_len(text: &str, cap: usize) -> usize {
+    text.floor_char_boundary(cap)
 }
 
 /// Appends a count as [`Reader::count`] reads it.

@@ -97,10 +97,10 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The first byte is no kind of this version.
-    #[error("unknown frame kind {0:#04x}")]
+    #[error("unknown frame kind `{0:#04x}`")]
     UnknownKind(u8),
     /// The length is over the cap of its kind.
-    #[error("{kind:?} frame of {len} bytes, at most {cap} are allowed")]
+    #[error("`{kind:?}` frame of `{len}` bytes, at most `{cap}` are allowed")]
     OverCap {
         /// The kind.
         kind: Kind,

@@ -1,7 +1,7 @@
 //! The frozen manifest in pages, and the receiver's verdict on each entry (protocol.md 5).
 
 use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_CAP, PATH_CAP};
-use super::codec::{Malformed, Message, Reader, put_count, put_string};
+use super::codec::{Malformed, Message, Reader, cut_len, put_count, put_string};
 use super::frame::Kind;
 
 /// Stands for a size that isn't known yet.
@@ -12,7 +12,7 @@ const UNKNOWN: u64 = u64::MAX;
 pub struct Offer {
     /// Random name of the transfer.
     pub transfer: [u8; 16],
-    /// SHA-256 of the resume key; all zero where the sender can't come back.
+    /// SHA-256 of the resume key, a secret of the two ends; all zero where the sender can't come back.
     pub resume_hash: [u8; 32],
     /// How many entries the pages hold in all.
     pub entries: u32,
@@ -84,7 +84,7 @@ impl Entry {
 
     /// The bytes that this entry takes in a page.
     pub fn encoded_len(&self) -> usize {
-        Entry::LEAST + self.path.len() + if self.modified.is_some() { 12 } else { 0 }
+        Entry::LEAST + cut_len(&self.path, PATH_CAP) + if self.modified.is_some() { 12 } else { 0 }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

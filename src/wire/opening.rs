@@ -23,9 +23,9 @@ pub enum Method {
     },
     /// It returns to an interrupted transfer.
     Resume {
-        /// First 16 bytes of the SHA-256 of the resume key: which partial is meant.
+        /// First 16 bytes of the SHA-256 of [`super::Offer::resume_hash`]: which partial is meant.
         key_id: [u8; 16],
-        /// Proof with the resume key.
+        /// Proof with that resume hash, which is what both ends have.
         proof: [u8; 32],
     },
     /// Two people compare six digits.

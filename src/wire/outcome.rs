@@ -1,7 +1,7 @@
 //! What became of it: stored, not stored, finished, refused, bye (protocol.md 7).
 
 use super::caps::{PATH_CAP, STORED_CAP, TEXT_CAP, VERSIONS_CAP};
-use super::codec::{Malformed, Message, Reader, no_fields, put_count, put_string};
+use super::codec::{Malformed, Message, Reader, cut_len, no_fields, put_count, put_string};
 use super::frame::Kind;
 
 /// One file that is whole, checked, durable and in place.
@@ -27,7 +27,7 @@ pub struct Stored {
 impl StoredItem {
     /// The bytes that this item takes in its frame.
     pub fn encoded_len(&self) -> usize {
-        4 + 8 + 32 + 2 + self.name.len()
+        4 + 8 + 32 + 2 + cut_len(&self.name, PATH_CAP)
     }
 }
 

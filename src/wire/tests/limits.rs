@@ -1,0 +1,166 @@
+use std::fmt::Debug;
+
+use super::*;
+
+/// The largest legal message fits its frame and is understood.
+fn fits<M: Message + PartialEq + Debug>(message: &M) {
+    let bytes = frame(message);
+    let (header, payload) = split(&bytes).expect("it is within the cap of its kind");
+    assert!(M::decode(payload).as_ref() == Ok(message), "{:?} of {} bytes", header.kind, header.len);
+}
+
+fn longest(cap: usize) -> String {
+    "n".repeat(cap)
+}
+
+fn longest_entry() -> Entry {
+    let modified = Some(Modified { seconds: i64::MIN, nanos: 999_999_999 });
+    Entry { kind: EntryKind::File, path: longest(PATH_CAP), size: None, modified }
+}
+
+fn shortest_entry() -> Entry {
+    Entry { kind: EntryKind::File, path: String::new(), size: Some(0), modified: None }
+}
+
+#[test]
+fn the_largest_message_of_each_kind_fits_its_frame() {
+    let versions: Vec<u16> = (0..VERSIONS_CAP as u16).collect();
+    fits(&Open {
+        versions: versions.clone(),
+        method: Method::Lane { session: [0xff; 16], lane: LANES_CAP - 1, proof: [0xff; 32] },
+    });
+    fits(&Open { versions: versions.clone(), method: Method::Resume { key_id: [0xff; 16], proof: [0xff; 32] } });
+    fits(&Hello {
+        version: VERSION,
+        role: Role::Room,
+        features: u32::MAX,
+        name: longest(NAME_CAP),
+        software: longest(NAME_CAP),
+    });
+    fits(&Offer { transfer: [0; 16], resume_hash: [0; 32], entries: ENTRIES_CAP, bytes: None });
+    fits(&Go { session: [0; 16], lanes: LANES_CAP });
+    fits(&Pack { files: vec![Packed { id: u32::MAX, len: 2048, hash: [0xff; 32] }; PACK_FILES] });
+    fits(&Withdraw { id: u32::MAX, reason: longest(TEXT_CAP) });
+    fits(&NotStored { id: u32::MAX, fault: Fault::Receiver, message: longest(TEXT_CAP) });
+    fits(&Refuse { code: RefuseCode::CodeDiffers, versions, text: longest(TEXT_CAP) });
+}
+
+#[test]
+fn a_piece_is_as_large_as_its_cap_says_and_no_larger() {
+    let header = header_of_piece(PIECE_CAP);
+    assert_eq!(Header::parse(header), Ok(Header { kind: Kind::Piece, len: PIECE_CAP }));
+    let over = Header { kind: Kind::Piece, len: PIECE_CAP + 1 };
+    assert!(Header::parse(over.bytes()).is_err());
+}
+
+#[test]
+fn every_cap_can_be_said_in_three_bytes() {
+    for kind in Kind::ALL {
+        let header = Header { kind, len: kind.cap() };
+        assert_eq!(Header::parse(header.bytes()), Ok(header));
+    }
+}
+
+#[test]
+fn a_full_page_of_the_longest_paths_fits_its_frame() {
+    let entries = vec![longest_entry(); 2_500];
+    let pages: Vec<Page> = Page::cut(entries.clone()).collect();
+    assert_eq!(pages.len(), 3);
+    pages.iter().for_each(fits);
+    assert!(payload(&pages[0]).len() + longest_entry().encoded_len() > PAGE_CAP, "the first page is full");
+    assert_eq!(pages.into_iter().flat_map(|page| page.entries).collect::<Vec<_>>(), entries);
+}
+
+#[test]
+fn a_full_page_of_the_shortest_entries_fits_its_frame() {
+    let most = (PAGE_CAP - 8) / shortest_entry().encoded_len();
+    let pages: Vec<Page> = Page::cut(vec![shortest_entry(); most + 1]).collect();
+    assert_eq!(pages.iter().map(|page| page.entries.len()).collect::<Vec<_>>(), [most, 1]);
+    pages.iter().for_each(fits);
+}
+
+#[test]
+fn a_path_longer_than_any_page_does_not_stop_the_manifest() {
+    let endless = Entry { path: longest(PAGE_CAP + 1), ..shortest_entry() };
+    let pages: Vec<Page> = Page::cut([shortest_entry(), endless, shortest_entry()]).take(3).collect();
+    assert_eq!(pages.len(), 1);
+    let read = Page::decode(&payload(&pages[0])).unwrap();
+    assert_eq!(read.entries[1].path, longest(PATH_CAP));
+}
+
+#[test]
+fn no_entries_make_no_page() {
+    assert_eq!(Page::cut([]).count(), 0);
+}
+
+#[test]
+fn as_many_verdicts_as_fit_a_frame_are_understood() {
+    let run = |first| Run { first, count: 1, verdict: if first % 2 == 0 { Verdict::Take } else { Verdict::Leave } };
+    let most = (PAGE_CAP - 4) / 9;
+    fits(&Verdicts { runs: (0..most as u32).map(run).collect() });
+}
+
+#[test]
+fn as_many_ranges_as_fit_a_frame_are_understood() {
+    let most = (PAGE_CAP - 4 - 9 - 4) / 8;
+    let ranges = (0..most as u32).map(|index| (2 * index, 1)).collect();
+    fits(&Verdicts { runs: vec![Run { first: 0, count: 1, verdict: Verdict::TakeRest(ranges) }] });
+}
+
+#[test]
+fn as_many_acknowledgements_as_are_allowed_fit_a_frame_under_their_own_names() {
+    let item = StoredItem { id: u32::MAX, bytes: u64::MAX, hash: [0xff; 32], name: String::new() };
+    fits(&Stored { items: vec![item; STORED_CAP] });
+}
+
+#[test]
+fn acknowledgements_with_the_longest_names_fit_a_frame_by_their_told_lengths() {
+    let item = StoredItem { id: u32::MAX, bytes: u64::MAX, hash: [0xff; 32], name: longest(PATH_CAP) };
+    let most = (CONTROL_CAP - 4) / item.encoded_len();
+    fits(&Stored { items: vec![item; most] });
+}
+
+#[test]
+fn a_final_name_over_the_limit_is_cut_and_takes_no_more_than_it_says() {
+    let item = StoredItem { id: 0, bytes: 0, hash: [0; 32], name: "é".repeat(PATH_CAP) };
+    let told = item.encoded_len();
+    let bytes = payload(&Stored { items: vec![item] });
+    assert_eq!(bytes.len(), 4 + told);
+    assert_eq!(Stored::decode(&bytes).unwrap().items[0].name, "é".repeat(PATH_CAP / 2));
+}
+
+#[test]
+fn a_text_over_the_limit_is_cut_before_the_character_that_does_not_fit() {
+    let message = format!("{}é and more", longest(TEXT_CAP - 1));
+    let bytes = payload(&NotStored { id: 0, fault: Fault::Receiver, message });
+    assert_eq!(NotStored::decode(&bytes).unwrap().message, longest(TEXT_CAP - 1));
+}
+
+/// The list begins after `before` bytes, and its items take `least` bytes each or more. What is said of their number is
+/// checked against the bytes that are there before room is made for them, so the error names the list and not the item
+/// that is missing.
+fn refuses_lying_counts<M: Message + Debug>(what: &'static str, before: usize, cap: usize, least: usize) {
+    let refusal = |count: usize, rest: usize| {
+        let bytes = [vec![0; before], (count as u32).to_be_bytes().to_vec(), vec![0; rest]].concat();
+        M::decode(&bytes).expect_err("there is less than it says")
+    };
+    assert_eq!(refusal(2, 2 * least - 1), Malformed::Short { what });
+    assert_eq!(refusal(cap, 0), Malformed::Short { what });
+    assert_eq!(refusal(cap + 1, 0), Malformed::OverCap { what });
+    assert_eq!(refusal(u32::MAX as usize, 0), Malformed::OverCap { what });
+}
+
+#[test]
+fn a_lying_count_is_refused_before_room_is_made_for_it() {
+    refuses_lying_counts::<Page>("page", 4, ENTRIES_CAP as usize, 12);
+    refuses_lying_counts::<Verdicts>("verdicts", 0, ENTRIES_CAP as usize, 9);
+    refuses_lying_counts::<Pack>("pack", 0, PACK_FILES, 40);
+    refuses_lying_counts::<Stored>("stored", 0, STORED_CAP, 46);
+}
+
+#[test]
+fn a_count_times_its_items_cannot_overflow() {
+    let bytes = u32::MAX.to_be_bytes();
+    let count = Reader::new(&bytes).count(u32::MAX as usize, usize::MAX, "count");
+    assert_eq!(count, Err(Malformed::Short { what: "count" }));
+}
