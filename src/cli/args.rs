@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::session::{Classic, Level};
@@ -36,13 +37,13 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// Say what happens as JSON on standard output, one object a line
-    #[arg(long, global = true, env = "QRDROP_JSON")]
+    #[arg(value_parser = BoolishValueParser::new(), long, global = true, env = "QRDROP_JSON")]
     pub(super) json: bool,
     /// Show only errors and questions
-    #[arg(short, long, global = true, conflicts_with = "verbose", env = "QRDROP_QUIET")]
+    #[arg(value_parser = BoolishValueParser::new(), short, long, global = true, conflicts_with = "verbose", env = "QRDROP_QUIET")]
     pub(super) quiet: bool,
     /// Show every file
-    #[arg(short, long, global = true, env = "QRDROP_VERBOSE")]
+    #[arg(value_parser = BoolishValueParser::new(), short, long, global = true, env = "QRDROP_VERBOSE")]
     pub(super) verbose: bool,
     /// Use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "QRDROP_COLOR")]
@@ -71,13 +72,13 @@ pub(super) struct Receive {
     #[arg(long, value_name = "PORT", env = "QRDROP_PORT")]
     pub(super) port: Option<u16>,
     /// Don't advertise over mDNS
-    #[arg(long, env = "QRDROP_HIDDEN")]
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_HIDDEN")]
     pub(super) hidden: bool,
     /// Leave if nobody came within this time
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "QRDROP_TIMEOUT")]
     pub(super) timeout: Option<Duration>,
     /// Leave after the first finished transfer
-    #[arg(long, env = "QRDROP_ONCE")]
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_ONCE")]
     pub(super) once: bool,
     /// Accept without asking from senders that are at least this well known
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "verified", env = "QRDROP_YES")]
@@ -92,10 +93,10 @@ pub(super) struct Receive {
     #[arg(long, value_name = "WHAT", default_value = "ask", env = "QRDROP_CLASSIC")]
     pub(super) classic: ClassicMode,
     /// No page for phones: the code holds the `qrdrop://` link
-    #[arg(long, env = "QRDROP_NO_WEB")]
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_NO_WEB")]
     pub(super) no_web: bool,
     /// Let peers in from outside private networks
-    #[arg(long, env = "QRDROP_EXPOSE")]
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_EXPOSE")]
     pub(super) expose: bool,
     /// Write both links to this file, for you alone
     #[arg(long, value_name = "FILE", env = "QRDROP_INVITE_FILE")]
@@ -124,10 +125,11 @@ pub(super) struct Send {
     #[arg(long, value_name = "PICTURE", env = "QRDROP_SCAN")]
     pub(super) scan: Option<PathBuf>,
     /// Speak the tutorial's plain protocol: one file, nothing encrypted
-    #[arg(long, env = "QRDROP_CLASSIC")]
+    // No variable: whoever sends unencrypted has to say so each time.
+    #[arg(long)]
     pub(super) classic: bool,
     /// Send what symbolic links point to
-    #[arg(long, env = "QRDROP_FOLLOW_LINKS")]
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_FOLLOW_LINKS")]
     pub(super) follow_links: bool,
 }
 

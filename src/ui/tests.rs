@@ -212,8 +212,8 @@ fn an_80_by_24_window_holds_code_link_and_status() {
             "also     10.0.0.2:5001",
             "key      k7wq-93fd",
             "",
-            "point a phone's camera at the code,",
-            "or run `qrdrop send` on a computer",
+            "on another computer: `qrdrop send",
+            "FILE`, or add `--scan` and a picture",
         ]
     );
     assert_eq!(text(&seen.emulator.cells[21]), LINK);

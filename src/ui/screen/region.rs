@@ -100,7 +100,7 @@ impl Screen {
         let middle = match &self.picker {
             Some(picker) if picker.is_open() => picker.lines(self.style, columns, room),
             _ if self.recent.is_empty() && self.transfers.count() == 0 => {
-                wrapped("point a phone's camera at the code, or run `qrdrop send` on a computer nearby", columns)
+                wrapped("on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code", columns)
                     .into_iter()
                     .map(|line| self.style.dim(&line))
                     .collect()
@@ -153,9 +153,9 @@ impl Screen {
 
     fn help(&self, columns: usize) -> Vec<String> {
         let sentences = [
-            "n  puts the next address of this machine into the code; try it if a phone cannot open the page",
+            "n  puts the next address of this machine into the code; try it if others can't get through",
             "r  draws a new code; the old one is good for two more minutes",
-            "q  leaves",
+            "q  leaves; what is under way is cut",
             "?  closes this help",
         ];
         let mut lines = vec![self.style.bold("keys"), String::new()];
