@@ -10,7 +10,7 @@ use super::area::PARTIAL_DIR;
 use super::at;
 use super::error::{StoreError, shown};
 use super::source::{SourceEntry, SourceIdentity, SourceKind, open_for_reading};
-use crate::names::FileName;
+use crate::names::{FileName, PATH_BYTES_MAX};
 
 /// What [`walk`] does about links.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -144,6 +144,9 @@ impl Walker {
     }
 
     fn push(&mut self, offered: String, path: &Path, about: &Metadata, is_link: bool) {
+        if offered.len() > PATH_BYTES_MAX {
+            return self.unreadable(path, format!("its path is longer than {PATH_BYTES_MAX} bytes"));
+        }
         let (kind, bytes) = match about.is_dir() {
             true => (SourceKind::Folder, 0),
             false => (SourceKind::File, about.len()),

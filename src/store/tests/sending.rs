@@ -225,3 +225,17 @@ fn a_file_that_became_a_pipe_after_listing_does_not_hang() {
     make_fifo(&path);
     assert!(matches!(entry.open(), Err(StoreError::SourceChanged { .. })));
 }
+
+#[test]
+fn a_path_that_grows_too_long_when_it_is_repaired_is_named_and_the_rest_goes() {
+    let bench = Bench::new();
+    let top = bench.inbox().join("top");
+    let level = OsStr::from_bytes(&[0xff; 250]);
+    let deep = (0..6).fold(top.clone(), |path, _| path.join(level));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(top.join("short"), b"").unwrap();
+    let walk = walk_all(&[top]).unwrap();
+    assert!(offered(&walk).contains(&"top/short"));
+    assert!(walk.entries.iter().all(|entry| entry.offered.len() <= crate::names::PATH_BYTES_MAX));
+    assert!(walk.unreadable.iter().any(|out| out.path == deep), "{:?}", walk.unreadable);
+}
