@@ -3,11 +3,11 @@
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::{interval, timeout_at};
 
 use super::consent::{Standing, consent, refusal};
@@ -110,25 +110,35 @@ impl Inbox {
         let socket = stream.into_std().map_err(SessionError::Cut)?;
         socket.set_nonblocking(false).map_err(SessionError::Cut)?;
         socket.set_read_timeout(Some(IDLE)).map_err(SessionError::Cut)?;
-        let cut = Cut(socket.try_clone().map_err(SessionError::Cut)?);
-        let moved = Arc::new(AtomicU64::new(0));
+        let shared = Arc::new(Shared::default());
+        let cut = Cut { socket: socket.try_clone().map_err(SessionError::Cut)?, shared: Arc::clone(&shared) };
         let most = self.rules.max_size;
-        let counter = Arc::clone(&moved);
-        let mut storing = spawn_blocking(move || {
+        let (done, mut stored) = oneshot::channel();
+        let theirs = Arc::clone(&shared);
+        let store = move || {
             let intake = folder.begin(vec![entry], if_exists)?;
-            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, &counter)?;
+            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, &theirs)?;
             let (_, placed) = intake.commit(vec![whole]).pop().expect("one result for one file");
             let placed = placed?;
             intake.finish()?;
             Ok::<_, SessionError>((placed, hash))
+        };
+        // A thread of its own, since it waits for the sender: many slow ones would starve tokio's pool, which the
+        // other sessions need.
+        let spawned = std::thread::Builder::new().spawn(move || {
+            // The session may have ended first.
+            let _ = done.send(store());
         });
+        spawned.map_err(SessionError::Cut)?;
         let mut progress = interval(PROGRESS_EVERY);
         let mut seen = 0;
         let (placed, hash) = loop {
             tokio::select! {
-                stored = &mut storing => break stored.map_err(|_| SessionError::broke("something that this program can't handle"))??,
+                stored = &mut stored => {
+                    break stored.map_err(|_| SessionError::broke("something that this program can't handle"))??;
+                }
                 _ = progress.tick() => {
-                    let bytes = moved.load(Ordering::Relaxed);
+                    let bytes = shared.moved.load(Ordering::Relaxed);
                     if bytes != seen {
                         seen = bytes;
                         let (transfer, total) = (transfer.to_owned(), Some(claim.at_most.max(bytes)));
@@ -156,13 +166,26 @@ impl Inbox {
     }
 }
 
+/// What the session and its blocking reader tell each other.
+#[derive(Default)]
+struct Shared {
+    /// File bytes so far.
+    moved: AtomicU64,
+    /// The session is over: the end of the stream is our own doing.
+    cut: AtomicBool,
+}
+
 /// Ends the blocking reader when the session is dropped.
-struct Cut(std::net::TcpStream);
+struct Cut {
+    socket: std::net::TcpStream,
+    shared: Arc<Shared>,
+}
 
 impl Drop for Cut {
     fn drop(&mut self) {
+        self.shared.cut.store(true, Ordering::Release);
         // A socket that the peer has closed already needs no cutting.
-        let _ = self.0.shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
@@ -220,13 +243,13 @@ fn store_stream(
     announced: Announced,
     file: PartialFile,
     most: Option<u64>,
-    moved: &AtomicU64,
+    shared: &Shared,
 ) -> Result<(Whole, Hash), SessionError> {
     let Announced { mut scan, first, .. } = announced;
     let mut hasher = blake3::Hasher::new();
     let mut take = |bytes: &[u8]| {
         hasher.update(bytes);
-        let total = moved.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        let total = shared.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
         if most.is_some_and(|most| total > most) {
             let text = format!("at most {} are taken here", crate::names::human_bytes(most.unwrap_or_default()));
             return Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)));
@@ -237,10 +260,14 @@ fn store_stream(
     let mut buffer = vec![0; READ_LEN];
     loop {
         let count = match socket.read(&mut buffer) {
+            Ok(0) if shared.cut.load(Ordering::Acquire) => return Err(SessionError::Interrupted),
             Ok(0) => break,
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(SessionError::Cut(error)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => continue,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(SessionError::Silent),
+                _ => return Err(SessionError::Cut(error)),
+            },
         };
         let parts = scan.push(&buffer[..count]).map_err(|error| SessionError::broke(error.to_string()))?;
         parts.into_iter().try_for_each(&mut take)?;

@@ -1,10 +1,12 @@
 //! The control connection: whole frames over an async stream, nothing buffered that has no place in this phase.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, interval, timeout, timeout_at};
 
 use super::error::SessionError;
 use crate::wire::{HEADER_LEN, Header, Kind, Message, Ping, Refuse, frame};
@@ -15,8 +17,8 @@ pub(super) const PING_EVERY: Duration = Duration::from_secs(10);
 /// A peer that said nothing for this long is gone: four pings were missed.
 pub(super) const SILENCE: Duration = Duration::from_secs(40);
 
-/// What is read from the socket in one go; control messages are small.
-const READ_STEP: usize = 16 * 1024;
+/// What is read or written in one go; control messages are small, and a page of 4 MiB may take minutes on a slow link.
+const STEP: usize = 16 * 1024;
 
 /// One frame with its kind checked against what the phase allows.
 #[derive(Debug)]
@@ -32,32 +34,48 @@ impl Frame {
     }
 }
 
-/// Frames over a stream. Reading is cancel-safe: a frame is either handed out whole or stays in `unread`.
+/// Frames over a stream. Reading is cancel-safe: a frame is either handed out whole or stays in `read`.
 pub(super) struct Conn<S> {
     stream: S,
-    unread: Vec<u8>,
+    read: Vec<u8>,
+    /// How many bytes of `read` were handed out.
+    taken: usize,
     heard: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     pub(super) fn new(stream: S) -> Self {
-        Conn { stream, unread: Vec::new(), heard: Instant::now() }
+        Conn { stream, read: Vec::new(), taken: 0, heard: Instant::now() }
     }
 
     /// Gives the stream back. Fails if the peer has sent frames that nobody has read.
     pub(super) fn into_stream(self) -> Result<S, SessionError> {
-        if self.unread.is_empty() { Ok(self.stream) } else { Err(SessionError::broke("frames that come too early")) }
+        match self.read.len() - self.taken {
+            0 => Ok(self.stream),
+            _ => Err(SessionError::broke("frames that come too early")),
+        }
     }
 
     pub(super) async fn send<M: Message>(&mut self, message: &M) -> Result<(), SessionError> {
-        let bytes = frame(message);
-        let write = async {
-            self.stream.write_all(&bytes).await?;
-            self.stream.flush().await
-        };
-        match timeout(SILENCE, write).await {
-            Ok(written) => written.map_err(SessionError::Cut),
-            Err(_) => Err(SessionError::Silent),
+        for step in frame(message).chunks(STEP) {
+            let write = async {
+                self.stream.write_all(step).await?;
+                self.stream.flush().await
+            };
+            timeout(SILENCE, write).await.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)?;
+        }
+        Ok(())
+    }
+
+    /// Does `work` on this side, and tells the peer meanwhile that this side is alive.
+    pub(super) async fn alive_during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SessionError> {
+        let mut work = pin!(work);
+        let mut ping = interval(PING_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                _ = ping.tick() => self.send(&Ping).await?,
+            }
         }
     }
 
@@ -81,20 +99,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     /// The next frame of any allowed kind, pings and refusals among them. A peer that says nothing is given up.
     async fn next(&mut self, allowed: &impl Fn(Kind) -> bool) -> Result<Frame, SessionError> {
         loop {
-            if let Some(bytes) = self.unread.first_chunk::<HEADER_LEN>() {
+            let unread = &self.read[self.taken..];
+            if let Some(bytes) = unread.first_chunk::<HEADER_LEN>() {
                 let header = Header::parse(*bytes).map_err(SessionError::bad_frame)?;
                 if !allowed(header.kind) && !matches!(header.kind, Kind::Ping | Kind::Refuse) {
                     return Err(SessionError::misplaced(header.kind));
                 }
                 let end = HEADER_LEN + header.len;
-                if self.unread.len() >= end {
-                    let payload = self.unread[HEADER_LEN..end].to_vec();
-                    self.unread.drain(..end);
+                if let Some(payload) = unread.get(HEADER_LEN..end) {
+                    let payload = payload.to_vec();
+                    self.taken += end;
                     return Ok(Frame { kind: header.kind, payload });
                 }
             }
-            self.unread.reserve(READ_STEP);
-            let read = timeout_at(self.heard + SILENCE, self.stream.read_buf(&mut self.unread)).await;
+            // Once for each read, not for each frame: a flood of pings would make that costly.
+            self.read.drain(..self.taken);
+            self.taken = 0;
+            self.read.reserve(STEP);
+            let read = timeout_at(self.heard + SILENCE, self.stream.read_buf(&mut self.read)).await;
             if read.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)? == 0 {
                 return Err(SessionError::Cut(io::ErrorKind::UnexpectedEof.into()));
             }

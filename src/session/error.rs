@@ -35,7 +35,7 @@ pub enum SessionError {
     Pairing(String),
     /// Somebody did not confirm the six digits.
     #[error("the codes were not confirmed as the same: {0}")]
-    CodeDiffers(&'static str),
+    CodeDiffers(Unconfirmed),
     /// No connection could be made.
     #[error(transparent)]
     Unreachable(#[from] NetError),
@@ -51,6 +51,26 @@ pub enum SessionError {
     /// This program is leaving.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Why a compared code does not count as the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unconfirmed {
+    /// The person at this side said no.
+    #[error("the answer here was no")]
+    Here,
+    /// The other side said no.
+    #[error("the answer at the other side was no")]
+    There,
+    /// Nobody answered at this side.
+    #[error("nobody answered here in time")]
+    NoAnswerHere,
+    /// Nobody answered at the other side.
+    #[error("nobody answered at the other side in time")]
+    NoAnswerThere,
+    /// Nobody can be asked at this side.
+    #[error("there is no terminal here to ask at; use the link instead")]
+    NoTerminal,
 }
 
 /// The peer's refusal in our words where the code is known, in its own, made inert, where that says more.

@@ -1,6 +1,7 @@
 //! What every session of a hosting command shares.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
+use super::error::SessionError;
 use super::lanes::LaneRegistry;
 use crate::events::Reporter;
 use crate::pairing::code::Mismatches;
@@ -104,6 +106,17 @@ impl Host {
 /// A session that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A step of a session, given up when this program leaves.
+pub(super) async fn unless_leaving<T>(
+    leaving: &mut watch::Receiver<bool>,
+    step: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    tokio::select! {
+        done = step => done,
+        () = raised(leaving) => Err(SessionError::Interrupted),
+    }
 }
 
 /// Waits until a flag is up; also when nobody holds it any more.

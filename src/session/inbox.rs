@@ -1,8 +1,8 @@
 //! The receiver's side: what is offered, who decides, what is stored and acknowledged.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::conn::{PING_EVERY, SILENCE};
 use super::consent::{Level, consent, refusal};
-use super::error::SessionError;
-use super::host::{Host, raised};
+use super::error::{SessionError, Unconfirmed};
+use super::host::{Host, lock, raised, unless_leaving};
 use super::offer::{Manifest, Unfrozen};
 use super::opening::{Entrance, Guest, enter, part};
 use crate::events::{Event, ExitCode, Offer as Told};
@@ -27,6 +27,11 @@ use crate::wire::{
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// How often strangers who failed before anything was accepted are told of, at most: a person or a script learns of
+/// it, and a flood of them buries nothing else.
+const STRANGERS_TOLD: u32 = 20;
+const STRANGERS_WINDOW: Duration = Duration::from_secs(10);
 
 /// What is done with tutorial senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub struct Inbox {
     pub(super) under_way: AtomicUsize,
     /// With `once`: a transfer has the place, or has been finished.
     taken: AtomicBool,
+    /// Strangers told of since then.
+    strangers: Mutex<(Instant, u32)>,
     ended: mpsc::UnboundedSender<Ended>,
     leaving: watch::Sender<bool>,
 }
@@ -84,6 +91,7 @@ impl Inbox {
             rules,
             under_way: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
+            strangers: Mutex::new((Instant::now(), 0)),
             ended,
             leaving: watch::Sender::new(false),
         };
@@ -112,27 +120,34 @@ impl Inbox {
         let mut leaving = self.leaving.subscribe();
         let address = arrival.peer;
         let dialect = arrival.dialect;
-        let served = async {
-            match dialect {
-                Dialect::Native => self.serve_native(arrival).await,
-                Dialect::Classic { .. } => self.serve_classic(arrival).await,
-                Dialect::Web => super::web_notice::serve(arrival).await,
-            }
+        let result = match dialect {
+            Dialect::Native => self.serve_native(arrival, &mut leaving).await,
+            // Their senders can't be told anything.
+            Dialect::Classic { .. } => unless_leaving(&mut leaving, self.serve_classic(arrival)).await,
+            Dialect::Web => unless_leaving(&mut leaving, super::web_notice::serve(arrival)).await,
         };
-        let result = tokio::select! {
-            result = served => result,
-            () = raised(&mut leaving), if dialect != Dialect::Native => Ok(()),
-        };
-        if let Err(error) = result {
+        if let Err(error) = result
+            && !matches!(error, SessionError::Interrupted)
+            && self.one_more_stranger()
+        {
             let mut failure = error.failure();
             failure.message = format!("{} ({})", failure.message, address.ip());
             self.host.reporter.tell(Event::Failed { transfer: None, failure });
         }
     }
 
-    async fn serve_native(&self, arrival: Arrival) -> Result<(), SessionError> {
+    fn one_more_stranger(&self) -> bool {
+        let mut told = lock(&self.strangers);
+        if told.0.elapsed() >= STRANGERS_WINDOW {
+            *told = (Instant::now(), 0);
+        }
+        told.1 += 1;
+        told.1 <= STRANGERS_TOLD
+    }
+
+    async fn serve_native(&self, arrival: Arrival, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
         let address = arrival.peer.ip();
-        match enter(&self.host, arrival).await {
+        match enter(&self.host, arrival, leaving).await {
             Ok(Entrance::Lane(handle, mut stream)) => {
                 let done = move || {
                     let ended = receive_lane(&mut stream, &handle.session.incoming);
@@ -141,13 +156,13 @@ impl Inbox {
                     stream.conn.send_close_notify();
                     let _ = stream.conn.complete_io(&mut stream.sock);
                 };
-                std::thread::spawn(done);
-                Ok(())
+                std::thread::Builder::new().spawn(done).map(drop).map_err(SessionError::Cut)
             }
-            Ok(Entrance::Guest(guest)) => self.serve_guest(*guest).await,
+            Ok(Entrance::Guest(guest)) => self.serve_guest(*guest, leaving).await,
             // A stranger who only knocked and left is not worth a person's attention.
             Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(()),
-            Err(error @ SessionError::CodeDiffers(_)) => {
+            // Where a person took part; a stranger alone can't fail the command.
+            Err(error @ SessionError::CodeDiffers(Unconfirmed::Here | Unconfirmed::There)) => {
                 self.ended(error.failure().code, address);
                 Err(error)
             }
@@ -161,8 +176,8 @@ impl Inbox {
         let _ = self.ended.send(Ended { address, result });
     }
 
-    async fn serve_guest(&self, mut guest: Guest) -> Result<(), SessionError> {
-        let offered = match self.hear_offer(&mut guest).await {
+    async fn serve_guest(&self, mut guest: Guest, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
+        let offered = match unless_leaving(leaving, self.hear_offer(&mut guest)).await {
             Ok(offered) => offered,
             Err(error) => return Err(part(guest.conn, error).await),
         };
@@ -268,10 +283,12 @@ impl Inbox {
     async fn receive(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Event, SessionError> {
         let plan = manifest.plan().map_err(SessionError::Declined)?;
         let (folder, if_exists) = (Arc::clone(&self.folder), self.rules.if_exists);
-        let begun = spawn_blocking(move || folder.begin(plan, if_exists)).await;
+        let begun = guest.conn.alive_during(spawn_blocking(move || folder.begin(plan, if_exists))).await?;
         let intake = Arc::new(begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??);
         let (outcomes, told) = mpsc::unbounded_channel();
-        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), manifest.files(), outcomes));
+        let incoming = Incoming::new(Arc::clone(&intake), manifest.files(), self.rules.max_size, outcomes);
+        let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
+        let incoming = Arc::new(incoming.map_err(busy)?);
         let session = wire_name();
         let secret = guest.lane_secret.clone();
         let (faults, faulty) = mpsc::unbounded_channel();
@@ -366,9 +383,12 @@ impl Receiving<'_> {
                 _ = progress.tick() => {
                     let bytes = self.incoming.bytes();
                     if bytes != seen {
-                        (seen, moved) = (bytes, Instant::now());
+                        seen = bytes;
                         self.tell_progress(bytes);
-                    } else if open_lanes() == 0 && moved.elapsed() > SILENCE {
+                        moved = Instant::now();
+                    } else if open_lanes() > 0 || self.incoming.is_committing() {
+                        moved = Instant::now();
+                    } else if moved.elapsed() > SILENCE {
                         return Err(SessionError::Silent);
                     }
                 }
@@ -417,7 +437,7 @@ impl Receiving<'_> {
                     self.failed += 1;
                     let name = inert(&self.manifest.entries[not.id as usize].path);
                     self.first_failure.get_or_insert_with(|| format!("`{name}`: {}", inert(&not.message)));
-                    self.guest.conn.send(&NotStored { id: not.id, fault: not.fault, message: not.message }).await?;
+                    self.guest.conn.send(&NotStored { id: not.id, fault: not.fault, message: not.for_peer }).await?;
                 }
             }
         }
@@ -426,7 +446,7 @@ impl Receiving<'_> {
 
     async fn finish(self, intake: &Arc<Intake>, started: Instant) -> Result<Event, SessionError> {
         let closing = Arc::clone(intake);
-        let closed = spawn_blocking(move || closing.finish()).await;
+        let closed = self.guest.conn.alive_during(spawn_blocking(move || closing.finish())).await?;
         closed.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         self.guest.conn.send(&Finished { files: self.files, bytes: self.bytes }).await?;
         // The files are stored whether or not the sender says goodbye.

@@ -13,9 +13,9 @@ use crate::pairing::proof::{self, Direction, EXPORTER_BYTES, Purpose};
 use crate::pairing::{Binding, Fingerprint};
 use crate::transfer::{Incoming, LaneError};
 
-/// A lane on which nothing moved for this long is dead: longer than any pause of a disk or a roaming phone that is
-/// worth waiting for.
-const LANE_SILENCE: Duration = Duration::from_secs(45);
+/// A lane on which nothing moved for this long is dead. Longer than any stall of a disk: a peer that has gone is found
+/// out much sooner by its silence on the control connection, which ends the session and cuts its lanes.
+const LANE_SILENCE: Duration = Duration::from_secs(5 * 60);
 
 /// The session's secret, from which every lane is proven.
 pub(super) type LaneSecret = Zeroizing<[u8; EXPORTER_BYTES]>;

@@ -16,9 +16,12 @@ mod opening;
 mod sender;
 mod web_notice;
 
+#[cfg(test)]
+mod tests;
+
 pub use classic_sender::ClassicSender;
 pub use consent::{Level, Standing};
-pub use error::SessionError;
+pub use error::{SessionError, Unconfirmed};
 pub use host::Host;
 pub use inbox::{Classic, Ended, Inbox, InboxRules};
 pub use opening::Target;

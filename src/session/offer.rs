@@ -1,18 +1,26 @@
 //! What is offered, frozen: the manifest as both ends see it. Pure.
 
-use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
-use crate::names::RelPath;
-use crate::store::{PlannedEntry, PlannedKind, SourceEntry, SourceKind};
-use crate::wire::{Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, Verdict};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::consent::refusal;
 use super::error::SessionError;
+use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
+use crate::names::{RelPath, inert};
+use crate::store::{PlannedEntry, PlannedKind, SourceEntry, SourceKind};
+use crate::wire::{
+    CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, Verdict,
+};
+
+/// Bytes of all pages of one manifest: two million entries of ordinary paths fit, and a sender that fills every path
+/// to its limit can't make us hold gigabytes before anybody has accepted anything.
+const MANIFEST_CAP: usize = 256 * 1024 * 1024;
 
 /// Pages as they arrive, until the sender freezes them.
 pub(super) struct Unfrozen {
     offer: Offer,
     entries: Vec<Entry>,
+    /// Of the pages so far, in bytes.
+    len: usize,
     digest: blake3::Hasher,
 }
 
@@ -27,11 +35,16 @@ pub(super) struct Manifest {
 
 impl Unfrozen {
     pub(super) fn new(offer: Offer) -> Self {
-        Unfrozen { offer, entries: Vec::new(), digest: blake3::Hasher::new() }
+        Unfrozen { offer, entries: Vec::new(), len: 0, digest: blake3::Hasher::new() }
     }
 
     /// Adds the next page, given as its payload.
     pub(super) fn add(&mut self, payload: &[u8]) -> Result<(), SessionError> {
+        self.len += payload.len();
+        if self.len > MANIFEST_CAP {
+            let text = "the list of files is longer than is taken there";
+            return Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)));
+        }
         let page = Page::decode(payload).map_err(SessionError::malformed)?;
         let end = self.entries.len() + page.entries.len();
         if page.first as usize != self.entries.len() || end > self.offer.entries as usize {
@@ -44,7 +57,10 @@ impl Unfrozen {
 
     /// Freezes it, if it is what the sender announced.
     pub(super) fn freeze(self, end: &OfferEnd) -> Result<Manifest, SessionError> {
-        let bytes = self.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.size?));
+        // A sum beyond 64 bits is a lie, not an unknown size.
+        let sizes = self.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.size.unwrap_or(0)));
+        let sum = sizes.ok_or_else(|| SessionError::broke("sizes that no disk has"))?;
+        let bytes = self.entries.iter().all(|entry| entry.size.is_some()).then_some(sum);
         let whole =
             self.entries.len() == self.offer.entries as usize && *self.digest.finalize().as_bytes() == end.digest;
         if !whole || bytes != self.offer.bytes {
@@ -60,7 +76,7 @@ impl Manifest {
     pub(super) fn plan(&self) -> Result<Vec<PlannedEntry>, Refuse> {
         let plan = |(id, entry): (usize, &Entry)| {
             let path = RelPath::from_stranger(&entry.path)
-                .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", entry.path)))?
+                .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", inert(&entry.path))))?
                 .top_level();
             let kind = match entry.kind {
                 EntryKind::File => PlannedKind::File,
@@ -136,12 +152,20 @@ impl Judged {
         Ok(())
     }
 
-    /// All verdicts, by entry.
-    pub(super) fn finish(self, entries: usize) -> Result<Vec<(u32, Verdict)>, SessionError> {
-        if self.verdicts.len() == entries {
-            Ok(self.verdicts)
-        } else {
-            Err(SessionError::broke("verdicts on a part only"))
+    /// All verdicts, by entry. Nobody can hold chunks that a source does not have.
+    pub(super) fn finish(self, sources: &[SourceEntry]) -> Result<Vec<(u32, Verdict)>, SessionError> {
+        if self.verdicts.len() != sources.len() {
+            return Err(SessionError::broke("verdicts on a part only"));
+        }
+        let beyond = |(verdict, source): (&(u32, Verdict), &SourceEntry)| match &verdict.1 {
+            Verdict::TakeRest(held) => held
+                .last()
+                .is_some_and(|(first, count)| u64::from(*first) + u64::from(*count) > source.bytes.div_ceil(CHUNK_LEN)),
+            _ => false,
+        };
+        match self.verdicts.iter().zip(sources).any(beyond) {
+            true => Err(SessionError::broke("a verdict that claims more of a file than there is")),
+            false => Ok(self.verdicts),
         }
     }
 }
@@ -225,6 +249,6 @@ mod tests {
         judged.add(take(0, 2), 3).unwrap();
         assert!(judged.add(take(1, 1), 3).is_err(), "twice");
         assert!(judged.add(take(2, 2), 3).is_err(), "beyond the end");
-        assert!(judged.finish(3).is_err(), "one is missing");
+        assert_eq!(judged.verdicts, [(0, Verdict::Take), (1, Verdict::Take)]);
     }
 }

@@ -1,21 +1,21 @@
 //! From a fresh connection to a paired one: TLS, proof, the names of both ends (protocol.md 4).
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{interval, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{interval, sleep, timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
 use super::conn::{Conn, PING_EVERY};
 use super::consent::{Standing, refusal};
-use super::error::SessionError;
-use super::host::{Host, lock};
+use super::error::{SessionError, Unconfirmed};
+use super::host::{Host, lock, unless_leaving};
 use super::lanes::{LaneHandle, LaneSecret, OpenSession};
 use crate::events::{Answer, Dialect, Event, NoReason, Peer, Question, Reporter};
 use crate::names::PeerName;
@@ -36,6 +36,10 @@ const PAIRING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Comparisons of codes that may wait for a person at once. Strangers can start them, and one prompt shows at a time.
 const MOST_COMPARISONS: usize = 4;
+
+/// How long two people may take to compare a code: longer than any `--ask-timeout` that makes sense, so that a peer
+/// which never answers does not keep one of the [`MOST_COMPARISONS`] for ever.
+const COMPARING_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// A control connection after pairing, seen from either end.
 pub(super) struct Paired<S> {
@@ -62,16 +66,24 @@ pub(super) enum Entrance {
 pub(super) type HostLane = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
 
 /// Takes an arrival through TLS and pairing.
-pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, SessionError> {
+pub(super) async fn enter(
+    host: &Host,
+    arrival: Arrival,
+    leaving: &mut watch::Receiver<bool>,
+) -> Result<Entrance, SessionError> {
     let Arrival { stream, peer: address, pass, head_deadline, deadline, .. } = arrival;
-    let handshake = timeout_at(head_deadline, handshake(host, stream));
-    let stream = handshake.await.map_err(|_| SessionError::TooSlow)??;
+    let handshake =
+        async { timeout_at(head_deadline, handshake(host, stream)).await.unwrap_or(Err(SessionError::TooSlow)) };
+    let stream = unless_leaving(leaving, handshake).await?;
     let tls = stream.get_ref().1;
     let binding = tls::server_binding(tls, &host.identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
     let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
     let mut conn = Conn::new(stream);
-    let admitted = timeout_at(deadline, admit(host, &mut conn, &binding)).await;
-    let method = match admitted.unwrap_or(Err(SessionError::TooSlow)) {
+    let admitted = async {
+        let admitted = timeout_at(deadline, admit(host, &mut conn, &binding, address.ip())).await;
+        admitted.unwrap_or(Err(SessionError::TooSlow))
+    };
+    let method = match unless_leaving(leaving, admitted).await {
         Ok(method) => method,
         Err(error) => return Err(part(conn, error).await),
     };
@@ -87,27 +99,30 @@ pub(super) async fn enter(host: &Host, arrival: Arrival) -> Result<Entrance, Ses
             pass.promote();
             return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));
         }
-        Admitted::Comparing(code) => {
+        Admitted::Comparing(code, turn) => {
             let peer = unnamed(&binding.client, address);
-            let compared = match host.begin_comparing(address.ip()) {
-                Some(_turn) => compare(&mut conn, &*host.reporter, peer, code).await,
-                None => Err(SessionError::Declined(refusal(RefuseCode::Busy, "other codes are being compared there"))),
-            };
-            if let Err(error) = compared {
-                if matches!(error, SessionError::CodeDiffers(_)) {
-                    lock(&host.mismatches).record(Instant::now());
+            match unless_leaving(leaving, compare(&mut conn, &*host.reporter, peer, code)).await {
+                Ok(()) => turn.uncounted(),
+                Err(error) => {
+                    match error {
+                        SessionError::CodeDiffers(Unconfirmed::NoTerminal) => turn.uncounted(),
+                        _ => drop(turn),
+                    }
+                    return Err(part(conn, error).await);
                 }
-                return Err(part(conn, error).await);
             }
             Standing::VERIFIED
         }
     };
     let hellos = async {
-        let theirs: Hello = conn.expect().await?;
-        conn.send(&hello(host.role, &host.name)).await?;
-        Ok(theirs)
+        let hellos = timeout(PAIRING_LIMIT, async {
+            let theirs: Hello = conn.expect().await?;
+            conn.send(&hello(host.role, &host.name)).await?;
+            Ok(theirs)
+        });
+        hellos.await.unwrap_or(Err(SessionError::TooSlow))
     };
-    let theirs = match timeout(PAIRING_LIMIT, hellos).await.unwrap_or(Err(SessionError::TooSlow)) {
+    let theirs = match unless_leaving(leaving, hellos).await {
         Ok(theirs) => theirs,
         Err(error) => return Err(part(conn, error).await),
     };
@@ -135,18 +150,19 @@ pub(super) async fn part<S: AsyncRead + AsyncWrite + Unpin>(conn: Conn<S>, error
     error
 }
 
-enum Admitted {
+enum Admitted<'a> {
     Known(Standing),
-    Comparing(SixDigits),
+    Comparing(SixDigits, Turn<'a>),
     Lane(u16, Arc<OpenSession>),
 }
 
 /// Checks the version and whatever the guest proves itself with, and answers it.
-async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
-    host: &Host,
+async fn admit<'a, S: AsyncRead + AsyncWrite + Unpin>(
+    host: &'a Host,
     conn: &mut Conn<S>,
     binding: &Binding,
-) -> Result<Admitted, SessionError> {
+    address: IpAddr,
+) -> Result<Admitted<'a>, SessionError> {
     let open: Open = conn.expect().await?;
     if !open.versions.contains(&VERSION) {
         let text = format!("version {VERSION} of the protocol is spoken here");
@@ -167,12 +183,17 @@ async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
                 let text = "comparing codes is closed there after three that differed";
                 return Err(SessionError::Declined(refusal(RefuseCode::CodeDiffers, text)));
             }
+            let Some(mut turn) = host.begin_comparing(address) else {
+                let text = "other codes are being compared there";
+                return Err(SessionError::Declined(refusal(RefuseCode::Busy, text)));
+            };
             let committed = Committed::new(binding.clone());
             conn.send(&Commit(committed.commit())).await?;
             let nonce: Nonce = conn.expect().await?;
             let (reveal, code) = committed.reveal(&nonce.0);
+            turn.revealed = true;
             conn.send(&Reveal(reveal)).await?;
-            Ok(Admitted::Comparing(code))
+            Ok(Admitted::Comparing(code, turn))
         }
         Method::Lane { session, lane, proof } => {
             let admitted = host.lanes.admit(&session, lane, &proof, binding);
@@ -195,27 +216,32 @@ async fn compare<S: AsyncRead + AsyncWrite + Unpin>(
     reporter.tell(Event::Code { peer: peer.clone(), code: code.to_string() });
     let mut answer = pin!(reporter.ask(Question::SameCode { peer, code: code.to_string() }));
     let mut ping = interval(PING_EVERY);
+    let mut limit = pin!(sleep(COMPARING_LIMIT));
     let (mut ours, mut theirs) = (false, false);
     while !(ours && theirs) {
         tokio::select! {
+            // Our own answer first: a side where nobody can be asked has not been told no by anybody.
+            biased;
             answer = &mut answer, if !ours => {
                 conn.send(&Confirm { same: answer == Answer::Yes }).await?;
                 ours = match answer {
                     Answer::Yes => true,
-                    Answer::No(NoReason::Person) => return Err(SessionError::CodeDiffers("the answer here was no")),
-                    Answer::No(NoReason::Timeout) => return Err(SessionError::CodeDiffers("nobody answered here in time")),
-                    Answer::No(NoReason::NoTerminal) => {
-                        return Err(SessionError::CodeDiffers("there is no terminal here to ask at; give its link with `--to` instead"));
-                    }
+                    Answer::No(NoReason::Person) => return Err(SessionError::CodeDiffers(Unconfirmed::Here)),
+                    Answer::No(NoReason::Timeout) => return Err(SessionError::CodeDiffers(Unconfirmed::NoAnswerHere)),
+                    Answer::No(NoReason::NoTerminal) => return Err(SessionError::CodeDiffers(Unconfirmed::NoTerminal)),
                 };
             }
+            () = &mut limit => {
+                let who = if ours { Unconfirmed::NoAnswerThere } else { Unconfirmed::NoAnswerHere };
+                return Err(SessionError::CodeDiffers(who));
+            }
+            _ = ping.tick() => conn.send(&Ping).await?,
             frame = conn.recv(|kind| kind == Kind::Confirm && !theirs) => {
                 if !frame?.decode::<Confirm>()?.same {
-                    return Err(SessionError::CodeDiffers("the answer at the other side was no"));
+                    return Err(SessionError::CodeDiffers(Unconfirmed::There));
                 }
                 theirs = true;
             }
-            _ = ping.tick() => conn.send(&Ping).await?,
         }
     }
     Ok(())
@@ -232,8 +258,23 @@ pub enum Target {
 /// The guest's end of a control connection, and what it takes to open lanes beside it.
 pub(super) struct Visit {
     pub(super) paired: Paired<client::TlsStream<TcpStream>>,
-    pub(super) address: SocketAddr,
-    pub(super) source: Option<IpAddr>,
+    address: SocketAddr,
+    source: Option<IpAddr>,
+}
+
+/// What it takes to open lanes beside a visit, without the visit itself, which goes on meanwhile.
+pub(super) struct LaneWay {
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    server: Fingerprint,
+    secret: LaneSecret,
+}
+
+impl Visit {
+    pub(super) fn lane_way(&self) -> LaneWay {
+        let Paired { binding, lane_secret, .. } = &self.paired;
+        LaneWay { address: self.address, source: self.source, server: binding.server, secret: lane_secret.clone() }
+    }
 }
 
 /// Connects, pairs and says hello.
@@ -257,14 +298,24 @@ pub(super) async fn visit(
     let binding = tls::client_binding(tls, identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
     let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
     let mut conn = Conn::new(stream);
-    if let Err(error) = prove(&mut conn, target, &binding, address, reporter).await {
+    let proven = timeout(PAIRING_LIMIT, prove(&mut conn, target, &binding)).await;
+    let proven = match proven.unwrap_or(Err(SessionError::Silent)) {
+        Ok(Some(code)) => compare(&mut conn, reporter, unnamed(&binding.server, address), code).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = proven {
         return Err(part(conn, error).await);
     }
-    let hellos = async {
+    let hellos = timeout(PAIRING_LIMIT, async {
         conn.send(&hello(role, name)).await?;
-        conn.expect::<Hello>().await
-    };
-    let theirs = match hellos.await {
+        let theirs: Hello = conn.expect().await?;
+        match theirs.version {
+            VERSION => Ok(theirs),
+            other => Err(SessionError::broke(format!("it goes on in version {other} of the protocol"))),
+        }
+    });
+    let theirs = match hellos.await.unwrap_or(Err(SessionError::Silent)) {
         Ok(theirs) => theirs,
         Err(error) => return Err(part(conn, error).await),
     };
@@ -284,14 +335,13 @@ async fn secure(
     connector.connect(ServerName::IpAddress(ip.into()), socket).await.map_err(SessionError::handshake)
 }
 
-/// Proves this end, and has the other prove itself, before a name or size leaves.
+/// Proves this end, and has the other prove itself, before a name or size leaves; or gives the code that two people
+/// must compare first.
 async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
     conn: &mut Conn<S>,
     target: &Target,
     binding: &Binding,
-    address: SocketAddr,
-    reporter: &dyn Reporter,
-) -> Result<(), SessionError> {
+) -> Result<Option<SixDigits>, SessionError> {
     let versions = vec![VERSION];
     match target {
         Target::Invited(invitation) => {
@@ -300,7 +350,7 @@ async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
             if !invitation.verify_host(binding, &proof.0) {
                 return Err(SessionError::Pairing("the receiver could not prove that it made this link".to_owned()));
             }
-            Ok(())
+            Ok(None)
         }
         Target::Unproven(_) => {
             conn.send(&Open { versions, method: Method::Code }).await?;
@@ -308,25 +358,24 @@ async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
             let awaiting = Awaiting::new(binding.clone(), commit.0);
             conn.send(&Nonce(awaiting.nonce())).await?;
             let reveal: Reveal = conn.expect().await?;
-            let code = awaiting.check(&reveal.0).map_err(|error| SessionError::Pairing(error.to_string()))?;
-            compare(conn, reporter, unnamed(&binding.server, address), code).await
+            awaiting.check(&reveal.0).map(Some).map_err(|error| SessionError::Pairing(error.to_string()))
         }
     }
 }
 
 /// A lane beside a paired connection: the same key must answer.
 pub(super) async fn open_lane(
-    visit: &Visit,
+    way: &LaneWay,
     identity: &Identity,
     session: [u8; 16],
     lane: u16,
 ) -> Result<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>, SessionError> {
-    let socket = dial::dial(visit.address, visit.source).await?;
+    let socket = dial::dial(way.address, way.source).await?;
     let open = async {
-        let stream = secure(socket, identity, Pin::Prefix(visit.paired.binding.server.prefix())).await?;
+        let stream = secure(socket, identity, Pin::Prefix(way.server.prefix())).await?;
         let binding = tls::client_binding(stream.get_ref().1, identity)
             .map_err(|error| SessionError::Pairing(error.to_string()))?;
-        let secret = visit.paired.lane_secret.as_slice();
+        let secret = way.secret.as_slice();
         let proof = proof::prove(secret, Purpose::Lane, Direction::Client, &binding);
         let mut conn = Conn::new(stream);
         conn.send(&Open { versions: vec![VERSION], method: Method::Lane { session, lane, proof } }).await?;
@@ -354,21 +403,36 @@ fn named(key: &Fingerprint, address: SocketAddr, hello: &Hello) -> Peer {
 }
 
 /// A turn in the queue of comparisons; leaves it when dropped.
-pub(super) struct Turn<'a> {
-    queue: &'a Mutex<HashSet<IpAddr>>,
+///
+/// Once the host has revealed its half, the guest knows the code. Someone in between who hangs up whenever it is not
+/// the one that he needs could try on until it is, so whatever does not end with two yeses counts as a mismatch.
+struct Turn<'a> {
+    host: &'a Host,
     address: IpAddr,
+    revealed: bool,
+}
+
+impl Turn<'_> {
+    /// Both people said yes, or nobody is here who could.
+    fn uncounted(mut self) {
+        self.revealed = false;
+    }
 }
 
 impl Host {
     /// One comparison for each address, and few in all.
     fn begin_comparing(&self, address: IpAddr) -> Option<Turn<'_>> {
         let mut queue = lock(&self.comparing);
-        (queue.len() < MOST_COMPARISONS && queue.insert(address)).then_some(Turn { queue: &self.comparing, address })
+        // Lazily: a turn that is dropped here would take itself off the queue, which is locked.
+        (queue.len() < MOST_COMPARISONS && queue.insert(address)).then(|| Turn { host: self, address, revealed: false })
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        lock(self.queue).remove(&self.address);
+        if self.revealed {
+            lock(&self.host.mismatches).record(Instant::now());
+        }
+        lock(&self.host.comparing).remove(&self.address);
     }
 }

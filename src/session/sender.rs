@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::conn::PING_EVERY;
 use super::error::SessionError;
-use super::host::raised;
+use super::host::unless_leaving;
 use super::inbox::{PROGRESS_EVERY, wire_name};
 use super::lanes::Lanes;
 use super::offer::{Judged, announce};
@@ -46,18 +46,16 @@ impl Sender {
     /// # Errors
     /// The failure, with the exit code that stands for it: refused in part and incomplete are failures too. Dropping
     /// `leaving` or setting it to `true` interrupts.
-    pub async fn send(&self, target: &Target, leaving: watch::Receiver<bool>) -> Result<(), (Option<String>, Failure)> {
-        let mut interrupted = leaving.clone();
+    pub async fn send(
+        &self,
+        target: &Target,
+        mut leaving: watch::Receiver<bool>,
+    ) -> Result<(), (Option<String>, Failure)> {
         let visit = visit(target, &self.identity, &self.name, Role::Sends, self.source, &*self.reporter);
-        let visit = tokio::select! {
-            visit = visit => visit,
-            () = raised(&mut interrupted) => Err(SessionError::Interrupted),
-        };
-        let mut visit = visit.map_err(|error| (None, error.failure()))?;
+        let mut visit = unless_leaving(&mut leaving, visit).await.map_err(|error| (None, error.failure()))?;
         let transfer = wire_name();
         let told = data_encoding::HEXLOWER.encode(&transfer);
-        let sent = self.offer_and_send(&mut visit, transfer, &told, leaving).await;
-        match sent {
+        match unless_leaving(&mut leaving, self.offer_and_send(&mut visit, transfer, &told)).await {
             Ok(sending) => {
                 visit.paired.conn.close().await;
                 sending.result().map_err(|failure| (Some(told.clone()), failure))
@@ -79,8 +77,10 @@ impl Sender {
         visit: &mut Visit,
         transfer: [u8; 16],
         told: &'a str,
-        mut leaving: watch::Receiver<bool>,
     ) -> Result<Sending<'a>, SessionError> {
+        if visit.paired.role != Role::Inbox {
+            return Err(SessionError::broke("it has an invitation to send, and takes no files"));
+        }
         let (offer, pages, end) = announce(transfer, &self.entries);
         self.tell_offer(visit, told, offer.bytes);
         let conn = &mut visit.paired.conn;
@@ -89,15 +89,10 @@ impl Sender {
             conn.send(page).await?;
         }
         conn.send(&end).await?;
-        let (verdicts, go) = tokio::select! {
-            judged = self.hear_verdicts(visit) => judged?,
-            () = raised(&mut leaving) => return Err(SessionError::Interrupted),
-        };
+        let (verdicts, go) = self.hear_verdicts(visit).await?;
         self.reporter.tell(Event::Accepted { transfer: told.to_owned() });
         let mut sending = Sending::new(self, told, visit.paired.standing.label, verdicts);
-        if sending.pending > 0 || go.lanes > 0 {
-            sending.run(visit, &go, leaving).await?;
-        }
+        sending.run(visit, &go).await?;
         Ok(sending)
     }
 
@@ -136,13 +131,37 @@ impl Sender {
                     let frame = frame?;
                     match frame.kind {
                         Kind::Verdicts => judged.add(frame.decode::<Verdicts>()?.runs, self.entries.len())?,
-                        _ => return Ok((judged.finish(self.entries.len())?, frame.decode()?)),
+                        _ => return Ok((judged.finish(&self.entries)?, frame.decode()?)),
                     }
                 }
                 _ = ping.tick() => conn.send(&Ping).await?,
             }
         }
     }
+}
+
+/// Ends the lanes when the session ends, however it does.
+struct Feed {
+    outgoing: Arc<Outgoing>,
+    lanes: Lanes,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.outgoing.stop();
+        self.lanes.cut();
+    }
+}
+
+/// Why the session ends once a lost lane's time is up; nothing while no lane is lost.
+async fn last_words(lost: &mut Option<(LaneError, tokio::time::Instant)>) -> Option<SessionError> {
+    sleep_until(lost.as_ref()?.1).await;
+    let (error, _) = lost.take()?;
+    Some(match error {
+        LaneError::Cut(error) => SessionError::Cut(error),
+        error if error.is_misbehaviour() => SessionError::Broke(error.to_string()),
+        error => SessionError::Cut(std::io::Error::other(error)),
+    })
 }
 
 /// An accepted transfer, seen from the sender.
@@ -178,7 +197,7 @@ impl<'a> Sending<'a> {
             transfer,
             label,
             pending: wanted.len(),
-            total: wanted.iter().map(|(id, _)| sender.entries[*id as usize].bytes).sum(),
+            total: wanted.iter().fold(0, |sum, (id, _)| sum.saturating_add(sender.entries[*id as usize].bytes)),
             outgoing: Arc::new(Outgoing::new(Arc::clone(&sender.entries), wanted)),
             awaited,
             left,
@@ -192,34 +211,38 @@ impl<'a> Sending<'a> {
     }
 
     /// Until the receiver has the last word.
-    async fn run(&mut self, visit: &mut Visit, go: &Go, leaving: watch::Receiver<bool>) -> Result<(), SessionError> {
-        let lanes = Lanes::default();
-        let (ended, mut lane_ends) = mpsc::unbounded_channel();
+    async fn run(&mut self, visit: &mut Visit, go: &Go) -> Result<(), SessionError> {
+        let feed = Feed { outgoing: Arc::clone(&self.outgoing), lanes: Lanes::default() };
+        let (ended, lane_ends) = mpsc::unbounded_channel();
         if self.pending > 0 {
-            let mut stream = open_lane(visit, &self.sender.identity, go.session, 0).await?;
-            lanes.enter(0, &stream.sock).map_err(SessionError::Cut)?;
+            let way = visit.lane_way();
+            let mut stream = tokio::select! {
+                stream = open_lane(&way, &self.sender.identity, go.session, 0) => stream?,
+                // Nothing was sent yet, so only a refusal or the end can come.
+                frame = visit.paired.conn.recv(|_| false) => return Err(SessionError::misplaced(frame?.kind)),
+            };
+            feed.lanes.enter(0, &stream.sock).map_err(SessionError::Cut)?;
             let outgoing = Arc::clone(&self.outgoing);
-            std::thread::spawn(move || {
+            let lane = std::thread::Builder::new().spawn(move || {
                 // The session may have ended first.
                 let _ = ended.send(send_lane(&mut stream, &outgoing));
             });
+            lane.map_err(SessionError::Cut)?;
         }
-        let result = self.attend(visit, &mut lane_ends, leaving).await;
-        self.outgoing.stop();
-        lanes.cut();
-        result
+        self.attend(visit, lane_ends).await
     }
 
     async fn attend(
         &mut self,
         visit: &mut Visit,
-        lane_ends: &mut mpsc::UnboundedReceiver<Result<(), LaneError>>,
-        mut leaving: watch::Receiver<bool>,
+        mut lane_ends: mpsc::UnboundedReceiver<Result<(), LaneError>>,
     ) -> Result<(), SessionError> {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = interval(PING_EVERY);
         let mut seen = 0;
+        let mut feeding = self.pending > 0;
+        let mut lost: Option<(LaneError, tokio::time::Instant)> = None;
         let conn = &mut visit.paired.conn;
         loop {
             tokio::select! {
@@ -235,14 +258,15 @@ impl<'a> Sending<'a> {
                         }
                     }
                 }
-                Some(Err(error)) = lane_ends.recv() => {
-                    // The receiver may be telling the reason on this connection.
-                    let last_words = tokio::time::timeout(LAST_WORDS, conn.recv(|_| true)).await;
-                    return Err(match last_words {
-                        Ok(Err(refused @ SessionError::Refused(_))) => refused,
-                        _ => SessionError::Cut(std::io::Error::other(error.to_string())),
-                    });
+                ended = lane_ends.recv(), if feeding => {
+                    feeding = false;
+                    // A lane that ends without a word has panicked.
+                    if let Err(error) = ended.unwrap_or(Err(LaneError::Stopped)) {
+                        // The receiver may be telling the reason on this connection.
+                        lost = Some((error, tokio::time::Instant::now() + LAST_WORDS));
+                    }
                 }
+                Some(error) = last_words(&mut lost) => return Err(error),
                 _ = progress.tick() => {
                     let bytes = self.outgoing.bytes();
                     if bytes != seen {
@@ -251,7 +275,6 @@ impl<'a> Sending<'a> {
                     }
                 }
                 _ = ping.tick() => conn.send(&Ping).await?,
-                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The receiver's side of the data plane: what was accepted, the loop that reads a lane, and the group commit.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -44,16 +45,24 @@ pub struct NotStoredHere {
     pub fault: Fault,
     /// What happened.
     pub message: String,
+    /// The same in words for the sender, which give no local path away.
+    pub for_peer: String,
 }
 
 impl NotStoredHere {
     fn by_sender(id: u32, message: impl Into<String>) -> Self {
-        NotStoredHere { id, fault: Fault::Sender, message: message.into() }
+        let message = message.into();
+        NotStoredHere { id, fault: Fault::Sender, for_peer: message.clone(), message }
     }
 
     fn by_disk(id: u32, error: &StoreError) -> Self {
         let fault = if error.is_disk_full() { Fault::DiskFull } else { Fault::Receiver };
-        NotStoredHere { id, fault, message: error.to_string() }
+        NotStoredHere { id, fault, message: error.to_string(), for_peer: error.for_peer().to_owned() }
+    }
+
+    fn too_much(id: u32) -> Self {
+        let message = "more came than is taken here".to_owned();
+        NotStoredHere { id, fault: Fault::Receiver, for_peer: message.clone(), message }
     }
 }
 
@@ -65,7 +74,11 @@ pub struct Incoming {
     files: Mutex<HashMap<u32, Slot>>,
     commits: SyncSender<Ready>,
     outcomes: UnboundedSender<Outcome>,
+    /// Most bytes that are taken in all, for offers that can't say how many they hold.
+    most: u64,
     bytes: AtomicU64,
+    /// Files handed to the committer that it has not answered for.
+    committing: Arc<AtomicUsize>,
     stopped: AtomicBool,
 }
 
@@ -81,8 +94,8 @@ enum Slot {
 struct Receiving {
     id: u32,
     size: Option<u64>,
-    /// `None` once handed on or given up.
-    file: Mutex<Option<Arc<PartialFile>>>,
+    /// Lanes that write hold it shared; `None` once it was handed on or given up, which waits for them.
+    file: RwLock<Option<PartialFile>>,
     parts: Mutex<Parts>,
 }
 
@@ -101,30 +114,43 @@ struct Ready {
 }
 
 impl Incoming {
-    /// For the accepted `files` as (id, declared bytes), to be stored by `intake`.
+    /// For the accepted `files` as (id, declared bytes), of which at most `most` bytes are to be stored by `intake`.
+    ///
+    /// # Errors
+    /// The system has no thread left for the committer.
     pub fn new(
         intake: Arc<Intake>,
         files: impl IntoIterator<Item = (u32, Option<u64>)>,
+        most: Option<u64>,
         outcomes: UnboundedSender<Outcome>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (commits, ready) = sync_channel(COMMIT_QUEUE);
         let files = files.into_iter().map(|(id, size)| (id, Slot::Awaited(size))).collect();
-        let (committer, told) = (Arc::clone(&intake), outcomes.clone());
+        let committing = Arc::new(AtomicUsize::new(0));
+        let (committer, told, waiting) = (Arc::clone(&intake), outcomes.clone(), Arc::clone(&committing));
         // Ends when the last lane has gone and this struct with it.
-        thread::spawn(move || commit_all(&committer, &ready, &told));
-        Incoming {
+        thread::Builder::new().spawn(move || commit_all(&committer, &ready, &told, &waiting))?;
+        Ok(Incoming {
             intake,
             files: Mutex::new(files),
             commits,
             outcomes,
+            most: most.unwrap_or(u64::MAX),
             bytes: AtomicU64::new(0),
+            committing,
             stopped: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Bytes of file content received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether whole files are on their way to the disk: then it is not the sender who is slow.
+    pub fn is_committing(&self) -> bool {
+        // The committer holds the other one: if it died, nothing is on its way any more.
+        Arc::strong_count(&self.committing) > 1 && self.committing.load(Ordering::Acquire) > 0
     }
 
     /// Makes every lane end at its next step.
@@ -148,14 +174,14 @@ impl Incoming {
         };
         match self.intake.open_partial(id) {
             Ok(file) => {
-                let file = Mutex::new(Some(Arc::new(file)));
+                let file = RwLock::new(Some(file));
                 let receiving = Arc::new(Receiving { id, size, file, parts: Mutex::default() });
                 *slot = Slot::UnderWay(Arc::clone(&receiving));
                 Ok(Some(receiving))
             }
             Err(error) => {
                 *slot = Slot::Drained;
-                self.tell(NotStoredHere::by_disk(id, &error));
+                self.fail(NotStoredHere::by_disk(id, &error));
                 Ok(None)
             }
         }
@@ -174,23 +200,58 @@ impl Incoming {
         }
     }
 
+    /// Tells that an entry won't be stored, whose partial file is gone: its space is free for the others.
+    fn fail(&self, outcome: NotStoredHere) {
+        self.intake.discard(outcome.id);
+        self.tell(outcome);
+    }
+
     /// Gives a file up. What still comes of it is thrown away.
     fn give_up(&self, receiving: &Receiving, outcome: NotStoredHere) {
-        if lock(&receiving.file).take().is_some() {
+        if receiving.take_file().is_some() {
             lock(&self.files).insert(receiving.id, Slot::Drained);
-            self.intake.discard(receiving.id);
-            self.tell(outcome);
+            self.fail(outcome);
         }
     }
 
     fn commit(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
         let id = file.id();
         match file.complete(bytes) {
-            Ok(whole) => self.commits.send(Ready { whole, hash }).map_err(|_| LaneError::Stopped),
+            Ok(whole) => {
+                self.committing.fetch_add(1, Ordering::AcqRel);
+                self.commits.send(Ready { whole, hash }).map_err(|_| LaneError::Stopped)
+            }
             Err(error) => {
-                self.tell(NotStoredHere::by_disk(id, &error));
+                self.fail(NotStoredHere::by_disk(id, &error));
                 Ok(())
             }
+        }
+    }
+
+    /// Counts what arrived; `false` once it is more than is taken.
+    fn count(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed).saturating_add(bytes as u64) <= self.most
+    }
+}
+
+impl Receiving {
+    /// Writes a piece, unless the file is not wanted any more.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().map_or(Ok(()), |file| file.write_at(offset, bytes))
+    }
+
+    /// Takes the file from the lanes once none is writing to it; only one of them gets it.
+    fn take_file(&self) -> Option<PartialFile> {
+        self.file.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether a chunk's hash is the one that the sender says. A chunk that is the whole file has its ordinary hash;
+    /// where the size is unknown, the first chunk may be that.
+    fn matches(&self, chunk: &Chunk, hasher: &ChunkHasher, theirs: Hash) -> bool {
+        match self.size {
+            Some(size) => hasher.finish(size <= CHUNK_LEN) == theirs,
+            None => hasher.finish(false) == theirs || (chunk.offset == 0 && hasher.finish(true) == theirs),
         }
     }
 }
@@ -233,22 +294,21 @@ fn receive_chunk(
         return drain(stream, incoming, &chunk, buffer);
     };
     let index = chunk.offset / CHUNK_LEN;
-    let fits = match receiving.size {
-        Some(size) => chunk.offset < size && u64::from(chunk.len) == CHUNK_LEN.min(size - chunk.offset),
-        None => true,
-    };
-    let fresh = {
+    let fits = receiving
+        .size
+        .is_none_or(|size| chunk.offset < size && u64::from(chunk.len) == CHUNK_LEN.min(size - chunk.offset));
+    let fresh = || {
         let mut parts = lock(&receiving.parts);
         !parts.forest.contains(index) && parts.claimed.insert(index)
     };
-    if !fits || !fresh {
+    if !fits || !fresh() {
         return Err(LaneError::NotAsked(chunk.id));
     }
     let received = receive_pieces(stream, incoming, &receiving, &chunk, buffer);
     let mut parts = lock(&receiving.parts);
     parts.claimed.remove(&index);
     let Some((theirs, hasher)) = received? else { return Ok(()) };
-    if hasher.finish(receiving.size.is_some_and(|size| size <= CHUNK_LEN)) != theirs.subtree {
+    if !receiving.matches(&chunk, &hasher, theirs.subtree) {
         drop(parts);
         let message = format!("chunk {index} does not match its hash");
         incoming.give_up(&receiving, NotStoredHere::by_sender(receiving.id, message));
@@ -274,19 +334,14 @@ fn receive_pieces(
         stream.read_exact(bytes)?;
         hasher.update(bytes);
         let offset = chunk.offset + u64::from(chunk.len) - left as u64;
-        let file = lock(&receiving.file).clone();
-        if let Some(Err(error)) = file.map(|file| file.write_at(offset, bytes)) {
+        if !incoming.count(len) {
+            incoming.give_up(receiving, NotStoredHere::too_much(receiving.id));
+        } else if let Err(error) = receiving.write_at(offset, bytes) {
             incoming.give_up(receiving, NotStoredHere::by_disk(receiving.id, &error));
         }
-        incoming.bytes.fetch_add(len as u64, Ordering::Relaxed);
         left -= len;
     }
-    let header = read_header(stream)?;
-    match header.kind {
-        Kind::ChunkEnd => Ok(Some((read_message(stream, header)?, hasher))),
-        Kind::Withdraw => receive_withdraw(incoming, read_message(stream, header)?).map(|()| None),
-        kind => Err(LaneError::Misplaced { kind, place: "at the end of a chunk" }),
-    }
+    Ok(chunk_end(stream, incoming, chunk.id)?.map(|end| (end, hasher)))
 }
 
 /// Reads a chunk of a file that failed here, and forgets it.
@@ -297,12 +352,7 @@ fn drain(stream: &mut impl LaneStream, incoming: &Incoming, chunk: &Chunk, buffe
         stream.read_exact(&mut buffer[..len])?;
         left -= len;
     }
-    let header = read_header(stream)?;
-    match header.kind {
-        Kind::ChunkEnd => read_message::<ChunkEnd>(stream, header).map(drop),
-        Kind::Withdraw => receive_withdraw(incoming, read_message(stream, header)?),
-        kind => Err(LaneError::Misplaced { kind, place: "at the end of a chunk" }),
-    }
+    chunk_end(stream, incoming, chunk.id).map(drop)
 }
 
 /// The length of the next piece of a chunk of which `left` bytes are due; `None` if the sender withdrew it instead.
@@ -315,14 +365,18 @@ fn next_piece(
     let header = read_header(stream)?;
     match header.kind {
         Kind::Piece if (1..=left).contains(&header.len) => Ok(Some(header.len)),
-        Kind::Withdraw => {
-            let withdraw: Withdraw = read_message(stream, header)?;
-            if withdraw.id != id {
-                return Err(LaneError::NotAsked(withdraw.id));
-            }
-            receive_withdraw(incoming, withdraw).map(|()| None)
-        }
+        Kind::Withdraw => receive_withdraw_of(incoming, id, read_message(stream, header)?).map(|()| None),
         kind => Err(LaneError::Misplaced { kind, place: "within a chunk" }),
+    }
+}
+
+/// What follows the last piece of a chunk; `None` if the sender withdrew the file instead.
+fn chunk_end(stream: &mut impl LaneStream, incoming: &Incoming, id: u32) -> Result<Option<ChunkEnd>, LaneError> {
+    let header = read_header(stream)?;
+    match header.kind {
+        Kind::ChunkEnd => read_message(stream, header).map(Some),
+        Kind::Withdraw => receive_withdraw_of(incoming, id, read_message(stream, header)?).map(|()| None),
+        kind => Err(LaneError::Misplaced { kind, place: "at the end of a chunk" }),
     }
 }
 
@@ -350,25 +404,30 @@ fn complete(incoming: &Incoming, receiving: &Receiving, parts: MutexGuard<'_, Pa
         incoming.give_up(receiving, outcome);
         return Ok(());
     }
-    // Every chunk is in the forest, so no lane writes to the file any more and this is its last holder.
-    let Some(file) = lock(&receiving.file).take().and_then(Arc::into_inner) else { return Ok(()) };
+    let Some(file) = receiving.take_file() else { return Ok(()) };
     lock(&incoming.files).remove(&receiving.id);
     incoming.commit(file, size, root)
 }
 
+/// A withdrawal within a chunk, which must be of the file that the chunk belongs to.
+fn receive_withdraw_of(incoming: &Incoming, id: u32, withdraw: Withdraw) -> Result<(), LaneError> {
+    if withdraw.id == id { receive_withdraw(incoming, withdraw) } else { Err(LaneError::NotAsked(withdraw.id)) }
+}
+
 fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneError> {
     let outcome = NotStoredHere::by_sender(withdraw.id, withdraw.reason);
-    let under_way = match lock(&incoming.files).get(&outcome.id) {
-        Some(Slot::UnderWay(receiving)) => Some(Arc::clone(receiving)),
-        Some(Slot::Drained) => return Ok(()),
-        Some(Slot::Awaited(_)) => None,
-        None => return Err(LaneError::NotAsked(outcome.id)),
-    };
-    match under_way {
-        Some(receiving) => incoming.give_up(&receiving, outcome),
-        None => {
-            lock(&incoming.files).insert(outcome.id, Slot::Drained);
-            incoming.tell(outcome);
+    let mut files = lock(&incoming.files);
+    let slot = files.get_mut(&outcome.id).ok_or(LaneError::NotAsked(outcome.id))?;
+    match slot {
+        Slot::Drained => {}
+        Slot::UnderWay(receiving) => {
+            let receiving = Arc::clone(receiving);
+            drop(files);
+            incoming.give_up(&receiving, outcome);
+        }
+        Slot::Awaited(_) => {
+            *slot = Slot::Drained;
+            incoming.fail(outcome);
         }
     }
     Ok(())
@@ -387,7 +446,11 @@ fn receive_pack(
         if declared.is_some_and(|size| size != u64::from(packed.len)) {
             return Err(LaneError::NotAsked(packed.id));
         }
-        receive_packed(stream, incoming, packed, &mut pieces, buffer)?;
+        if let Err(error) = receive_packed(stream, incoming, packed, &mut pieces, buffer) {
+            // It may come on another lane.
+            lock(&incoming.files).insert(packed.id, Slot::Awaited(declared));
+            return Err(error);
+        }
     }
     Ok(())
 }
@@ -406,10 +469,12 @@ fn receive_packed(
     while offset < u64::from(packed.len) {
         let bytes = pieces.next(stream, packed.len as usize - offset as usize, buffer)?;
         hasher.update(bytes);
+        if !incoming.count(bytes.len()) {
+            disk = Err(NotStoredHere::too_much(packed.id));
+        }
         if let (Ok(()), Ok(file)) = (&disk, &file) {
             disk = file.write_at(offset, bytes).map_err(|error| NotStoredHere::by_disk(packed.id, &error));
         }
-        incoming.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         offset += bytes.len() as u64;
     }
     let hash = *hasher.finalize().as_bytes();
@@ -418,9 +483,9 @@ fn receive_packed(
     }
     match (disk, file) {
         (Ok(()), Ok(file)) => incoming.commit(file, u64::from(packed.len), hash),
-        (Err(outcome), _) => {
-            incoming.intake.discard(packed.id);
-            incoming.tell(outcome);
+        (Err(outcome), file) => {
+            drop(file);
+            incoming.fail(outcome);
             Ok(())
         }
         (Ok(()), Err(_)) => unreachable!("a file that could not be opened has an outcome"),
@@ -460,7 +525,7 @@ impl Pieces {
 
 /// Group commit: while one batch is made durable the next one gathers, so that one sync serves as many files as came
 /// in the meantime.
-fn commit_all(intake: &Intake, ready: &Receiver<Ready>, outcomes: &UnboundedSender<Outcome>) {
+fn commit_all(intake: &Intake, ready: &Receiver<Ready>, outcomes: &UnboundedSender<Outcome>, committing: &AtomicUsize) {
     while let Ok(first) = ready.recv() {
         let mut hashes = HashMap::new();
         let batch: Vec<Whole> = std::iter::once(first)
@@ -473,8 +538,12 @@ fn commit_all(intake: &Intake, ready: &Receiver<Ready>, outcomes: &UnboundedSend
         for (id, placed) in intake.commit(batch) {
             let outcome = match placed {
                 Ok(placed) => Outcome::Stored { id, placed, hash: hashes[&id] },
-                Err(error) => Outcome::NotStored(NotStoredHere::by_disk(id, &error)),
+                Err(error) => {
+                    intake.discard(id);
+                    Outcome::NotStored(NotStoredHere::by_disk(id, &error))
+                }
             };
+            committing.fetch_sub(1, Ordering::AcqRel);
             // The session may have gone; what is stored stays stored.
             let _ = outcomes.send(outcome);
         }
@@ -483,5 +552,5 @@ fn commit_all(intake: &Intake, ready: &Receiver<Ready>, outcomes: &UnboundedSend
 
 /// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

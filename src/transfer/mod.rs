@@ -8,6 +8,9 @@ mod lane;
 mod outgoing;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use incoming::{Incoming, NotStoredHere, Outcome, receive_lane};
 pub use lane::{LaneError, LaneStream};
 pub use outgoing::{Outgoing, SourceFailed, send_lane};

@@ -1,7 +1,7 @@
 //! The sender's side of the data plane: what is still to be sent, and the loop that sends it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
@@ -54,7 +54,7 @@ struct Sending {
     /// Chunks that the receiver has: hashed for the root, not sent.
     held: Vec<(u32, u32)>,
     forest: Mutex<Forest>,
-    chunks_left: AtomicU32,
+    chunks_left: AtomicU64,
     failed: AtomicBool,
 }
 
@@ -64,6 +64,17 @@ enum Work {
     /// Only send if it differs from what the receiver has.
     Compare(u32, Hash),
     Withdraw(Withdraw),
+}
+
+impl Sending {
+    /// Whether the receiver has this chunk. What it says ascends, however long the list is.
+    fn is_held(&self, chunk: u64) -> bool {
+        let after = self.held.partition_point(|(first, _)| u64::from(*first) <= chunk);
+        after.checked_sub(1).is_some_and(|last| {
+            let (first, count) = self.held[last];
+            chunk - u64::from(first) < u64::from(count)
+        })
+    }
 }
 
 impl Outgoing {
@@ -157,18 +168,17 @@ impl Outgoing {
             source: entry.open()?,
             held,
             forest: Mutex::default(),
-            chunks_left: AtomicU32::new(entry.bytes.div_ceil(CHUNK_LEN) as u32),
+            chunks_left: AtomicU64::new(entry.bytes.div_ceil(CHUNK_LEN)),
             failed: AtomicBool::new(false),
         }))
     }
 
     fn fail(&self, id: u32, error: &StoreError) -> Withdraw {
-        let reason = error.to_string();
         let mut failed = lock(&self.failed);
         if !failed.iter().any(|failure| failure.id == id) {
-            failed.push(SourceFailed { id, reason: reason.clone() });
+            failed.push(SourceFailed { id, reason: error.to_string() });
         }
-        Withdraw { id, reason }
+        Withdraw { id, reason: error.for_peer().to_owned() }
     }
 
     fn sent(&self, id: u32, hash: Hash) {
@@ -216,7 +226,7 @@ fn send_chunk(
     }
     let offset = index * CHUNK_LEN;
     let len = CHUNK_LEN.min(file.size - offset);
-    let held = file.held.iter().any(|(first, count)| (*first..first + count).contains(&(index as u32)));
+    let held = file.is_held(index);
     if !held {
         write_message(stream, &Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw })?;
     }

@@ -108,8 +108,9 @@ impl Forest {
 }
 
 /// Where a subtree of `count` chunks splits: as many whole chunks to the left as the largest power of two below it.
+/// That is `hazmat::left_subtree_len` in chunks, which counts in bytes and has no room for the largest claims.
 fn left_chunks(count: u64) -> u64 {
-    hazmat::left_subtree_len(count * CHUNK_LEN) / CHUNK_LEN
+    1 << (count - 1).ilog2()
 }
 
 #[cfg(test)]
@@ -148,6 +149,21 @@ mod tests {
     fn a_missing_chunk_leaves_the_root_unknown() {
         let data = pattern(4 * CHUNK_LEN);
         assert_eq!(forest_of(&data, &[0, 1, 3]).root(4 * CHUNK_LEN), None);
+    }
+
+    #[test]
+    fn a_claimed_size_that_no_file_has_leaves_the_root_unknown() {
+        let data = pattern(2 * CHUNK_LEN);
+        for size in [1 << 62, u64::MAX - 1, u64::MAX] {
+            assert_eq!(forest_of(&data, &[0, 1]).root(size), None);
+        }
+    }
+
+    #[test]
+    fn trees_split_where_blake3_says() {
+        for count in (2..70).chain([1 << 20, (1 << 20) + 1, 1 << 40]) {
+            assert_eq!(left_chunks(count) * CHUNK_LEN, hazmat::left_subtree_len(count * CHUNK_LEN), "{count} chunks");
+        }
     }
 
     #[test]

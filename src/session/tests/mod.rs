@@ -1,0 +1,167 @@
+//! Whole sessions over real TLS on loopback, honest and hostile.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use self::recorder::Recorder;
+use super::inbox::{Classic, Ended, Inbox, InboxRules};
+use super::opening::{Target, Visit, visit};
+use super::{Host, Level, Sender};
+use crate::events::{ExitCode, Failure};
+use crate::net::accept::{Arrival, accept};
+use crate::net::gate::Gate;
+use crate::net::listen::{PortChoice, bind};
+use crate::pairing::{Identity, Invitation, LinkKind};
+use crate::store::{Folder, IfExists, WalkOptions, walk};
+use crate::wire::Role;
+
+mod classic;
+mod codes;
+mod conns;
+mod honest;
+mod hostile_receiver;
+mod hostile_sender;
+mod recorder;
+
+/// Takes connections on a free port of loopback.
+fn door() -> (SocketAddr, mpsc::Receiver<Arrival>, JoinHandle<()>) {
+    let only = [[127, 0, 0, 1].into()];
+    let listener = bind(PortChoice::Exactly(0), Some(&only)).unwrap().listen().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], listener.port()));
+    let (sender, arrivals) = mpsc::channel(64);
+    (address, arrivals, tokio::spawn(accept(listener, Gate::new(), false, sender, |_| {})))
+}
+
+fn rules() -> InboxRules {
+    InboxRules {
+        yes: Some(Level::Private),
+        if_exists: IfExists::Rename,
+        max_size: None,
+        once: false,
+        classic: Classic::Ask,
+    }
+}
+
+fn host(role: Role, reporter: &Arc<Recorder>) -> Host {
+    let identity = Identity::fresh(&[]).unwrap();
+    Host::new(identity, "host".to_owned(), role, None, reporter.clone())
+}
+
+/// A running inbox.
+struct Open {
+    inbox: Arc<Inbox>,
+    address: SocketAddr,
+    reporter: Arc<Recorder>,
+    endings: mpsc::UnboundedReceiver<Ended>,
+    folder: TempDir,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn open(rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, endings) = Inbox::new(host(Role::Inbox, reporter), Folder::open(folder.path()).unwrap(), rules);
+    let (address, mut arrivals, _) = door();
+    let served = Arc::clone(&inbox);
+    let serving = tokio::spawn(async move {
+        while let Some(arrival) = arrivals.recv().await {
+            let inbox = Arc::clone(&served);
+            tokio::spawn(async move { inbox.serve(arrival).await });
+        }
+    });
+    Open { inbox, address, reporter: Arc::clone(reporter), endings, folder, serving }
+}
+
+impl Open {
+    fn invited(&self, kind: LinkKind) -> Target {
+        invited(self.inbox.host(), kind, self.address)
+    }
+
+    /// A guest that has paired and said hello, and does what a test wants from there.
+    async fn guest(&self) -> Visit {
+        let reporter = Recorder::answering([]);
+        let identity = Identity::fresh(&[]).unwrap();
+        let target = self.invited(LinkKind::Qrdrop);
+        visit(&target, &identity, "guest", Role::Sends, None, &*reporter).await.unwrap()
+    }
+
+    /// Every name in the folder, partial ones too.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != ".qrdrop-partial")
+            .collect();
+        names.sort();
+        names
+    }
+
+    async fn ended(&mut self) -> Result<(), ExitCode> {
+        self.endings.recv().await.unwrap().result
+    }
+
+    /// A fresh good transfer still succeeds (security.md I5).
+    async fn still_works(&mut self) {
+        let sender = sending(&[("still.txt", b"works")], &Recorder::answering([]));
+        sender.send(&self.invited(LinkKind::Qrdrop)).await.unwrap();
+        while self.ended().await.is_err() {}
+        assert_eq!(fs::read(self.folder.path().join("still.txt")).unwrap(), b"works");
+        fs::remove_file(self.folder.path().join("still.txt")).unwrap();
+    }
+}
+
+fn invited(host: &Host, kind: LinkKind, address: SocketAddr) -> Target {
+    Target::Invited(Invitation::parse(&host.link(kind, address).unwrap()).unwrap())
+}
+
+/// A sender with files of its own.
+struct Sending {
+    sender: Sender,
+    folder: TempDir,
+    leaving: watch::Sender<bool>,
+}
+
+fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        let top = folder.path().join(name.split('/').next().unwrap());
+        if !paths.contains(&top) {
+            paths.push(top);
+        }
+    }
+    let entries = walk(&paths, &WalkOptions { follow_links: false }).unwrap().entries;
+    let sender = Sender {
+        identity: Identity::fresh(&[]).unwrap(),
+        name: "sender".to_owned(),
+        entries: Arc::new(entries),
+        left_out: Vec::new(),
+        source: None,
+        reporter: reporter.clone(),
+    };
+    Sending { sender, folder, leaving: watch::Sender::new(false) }
+}
+
+impl Sending {
+    async fn send(&self, target: &Target) -> Result<(), Failure> {
+        self.sender.send(target, self.leaving.subscribe()).await.map_err(|(_, failure)| failure)
+    }
+
+    async fn fails(&self, target: &Target) -> Failure {
+        self.send(target).await.expect_err("it must fail")
+    }
+}

@@ -1,0 +1,88 @@
+//! What the sender makes of verdicts, and of a receiver that misbehaves on a lane.
+
+use super::*;
+use crate::transfer::{LaneError, send_lane};
+use crate::wire::{CHUNK_LEN, FileEnd, HEADER_LEN, Header, Kind, LaneEnd, Message, Ping, frame};
+
+/// What a sender says to a receiver that only ends the lane.
+fn said(outgoing: &Outgoing) -> Vec<(Kind, Vec<u8>)> {
+    let mut script = Script::new(frame(&LaneEnd));
+    send_lane(&mut script, outgoing).unwrap();
+    let mut rest = script.told.as_slice();
+    let mut frames = Vec::new();
+    while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+        let header = Header::parse(*header).unwrap();
+        frames.push((header.kind, after[..header.len].to_vec()));
+        rest = &after[header.len..];
+    }
+    frames
+}
+
+fn kinds(frames: &[(Kind, Vec<u8>)]) -> Vec<Kind> {
+    frames.iter().map(|frame| frame.0).filter(|kind| *kind != Kind::Piece).collect()
+}
+
+#[test]
+fn chunks_that_the_receiver_holds_are_hashed_and_not_sent() {
+    let content = pattern(5 * CHUNK_LEN + 9);
+    let source = Source::of(std::slice::from_ref(&content));
+    let outgoing = source.outgoing_as(|_| Verdict::TakeRest(vec![(0, 2), (4, 1)]));
+    let frames = said(&outgoing);
+    let chunks: Vec<u64> = frames
+        .iter()
+        .filter(|frame| frame.0 == Kind::Chunk)
+        .map(|frame| crate::wire::Chunk::decode(&frame.1).unwrap().offset / CHUNK_LEN)
+        .collect();
+    assert_eq!(chunks, [2, 3, 5]);
+    let end = frames.iter().find(|frame| frame.0 == Kind::FileEnd).unwrap();
+    assert_eq!(FileEnd::decode(&end.1).unwrap().root, *blake3::hash(&content).as_bytes());
+    assert_eq!(outgoing.bytes(), content.len() as u64);
+}
+
+#[test]
+fn a_file_that_the_receiver_has_is_confirmed_without_its_bytes() {
+    let content = pattern(CHUNK_LEN + 1);
+    let source = Source::of(std::slice::from_ref(&content));
+    let outgoing = source.outgoing_as(|_| Verdict::Have(*blake3::hash(&content).as_bytes()));
+    let frames = said(&outgoing);
+    assert_eq!(kinds(&frames), [Kind::FileEnd, Kind::LaneEnd]);
+    assert_eq!(outgoing.take_hash(0), Some(*blake3::hash(&content).as_bytes()));
+}
+
+#[test]
+fn a_file_that_differs_from_the_receivers_is_sent() {
+    let source = Source::of(&[pattern(10), pattern(CHUNK_LEN + 1)]);
+    let frames = said(&source.outgoing_as(|_| Verdict::Have([7; 32])));
+    assert_eq!(
+        kinds(&frames),
+        [Kind::Pack, Kind::Chunk, Kind::ChunkEnd, Kind::Chunk, Kind::ChunkEnd, Kind::FileEnd, Kind::LaneEnd]
+    );
+}
+
+#[test]
+fn a_hash_is_given_out_once_and_not_before_the_file_was_sent() {
+    let source = Source::of(&[pattern(10)]);
+    let outgoing = source.outgoing();
+    assert_eq!(outgoing.take_hash(0), None);
+    said(&outgoing);
+    assert!(outgoing.take_hash(0).is_some());
+    assert_eq!(outgoing.take_hash(0), None);
+}
+
+#[test]
+fn anything_but_the_end_of_the_lane_is_refused() {
+    let source = Source::of(&[pattern(10)]);
+    let ended = send_lane(&mut Script::new(frame(&Ping)), &source.outgoing());
+    assert!(matches!(ended, Err(LaneError::Misplaced { kind: Kind::Ping, .. })));
+}
+
+#[test]
+fn a_receiver_that_hangs_up_ends_the_lane_as_cut() {
+    let source = Source::of(&[pattern(3 * CHUNK_LEN)]);
+    let (mut ours, theirs) = duplex(64);
+    drop(theirs);
+    let ended = send_lane(&mut ours, &source.outgoing());
+    assert!(matches!(ended, Err(LaneError::Cut(_))));
+    let ended = send_lane(&mut Script::new(Vec::new()), &source.outgoing());
+    assert!(matches!(ended, Err(LaneError::Cut(_))), "it must read everything before it may close");
+}
