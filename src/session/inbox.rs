@@ -6,24 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{interval, timeout};
 
-use super::conn::{PING_EVERY, SILENCE};
+use super::conn::PING_EVERY;
 use super::consent::{Level, consent, refusal};
 use super::error::{SessionError, Unconfirmed};
 use super::host::{Host, lock, raised, unless_leaving};
 use super::offer::{Manifest, Unfrozen};
 use super::opening::{Entrance, Guest, enter, part};
+use super::receiving::receive;
 use crate::events::{Event, ExitCode, Offer as Told};
-use crate::names::inert;
 use crate::net::accept::{Arrival, Dialect};
-use crate::store::{Folder, IfExists, Intake};
-use crate::transfer::{Incoming, LaneError, Outcome, receive_lane};
-use crate::wire::{
-    self, Bye, Finished, Go, Kind, LANES_CAP, NotStored, Offer, OfferEnd, Ping, RefuseCode, Role, Run, STORED_CAP,
-    Stored, StoredItem, Verdict, Verdicts,
-};
+use crate::store::{Folder, IfExists};
+use crate::transfer::receive_lane;
+use crate::wire::{Kind, Offer, OfferEnd, Ping, RefuseCode, Role};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -78,7 +74,7 @@ pub struct Inbox {
     /// Strangers told of since then.
     strangers: Mutex<(Instant, u32)>,
     ended: mpsc::UnboundedSender<Ended>,
-    leaving: watch::Sender<bool>,
+    pub(super) leaving: watch::Sender<bool>,
 }
 
 impl Inbox {
@@ -194,7 +190,7 @@ impl Inbox {
         };
         let address = guest.peer.address.ip();
         self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
-        match self.receive(&mut guest, &offered).await {
+        match receive(self, &mut guest, &offered).await {
             Ok(finished) => {
                 place.keep();
                 self.host.reporter.tell(finished);
@@ -279,39 +275,6 @@ impl Inbox {
         self.under_way.fetch_add(1, Ordering::AcqRel);
         Ok(Place { inbox: self, kept: false })
     }
-
-    async fn receive(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Event, SessionError> {
-        let plan = manifest.plan().map_err(SessionError::Declined)?;
-        let (folder, if_exists) = (Arc::clone(&self.folder), self.rules.if_exists);
-        let begun = guest.conn.alive_during(spawn_blocking(move || folder.begin(plan, if_exists))).await?;
-        let intake = Arc::new(begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??);
-        let (outcomes, told) = mpsc::unbounded_channel();
-        let incoming = Incoming::new(Arc::clone(&intake), manifest.files(), self.rules.max_size, outcomes);
-        let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
-        let incoming = Arc::new(incoming.map_err(busy)?);
-        let session = wire_name();
-        let secret = guest.lane_secret.clone();
-        let (faults, faulty) = mpsc::unbounded_channel();
-        let registration =
-            self.host.lanes.register(session, secret, guest.binding.client, LANES_CAP, Arc::clone(&incoming), faults);
-        let run = Run { first: 0, count: manifest.entries.len() as u32, verdict: Verdict::Take };
-        guest.conn.send(&Verdicts { runs: vec![run] }).await?;
-        guest.conn.send(&Go { session, lanes: LANES_CAP }).await?;
-        let mut receiving = Receiving {
-            inbox: self,
-            guest,
-            manifest,
-            incoming: &incoming,
-            pending: manifest.files().count(),
-            files: 0,
-            bytes: 0,
-            failed: 0,
-            first_failure: None,
-        };
-        let started = Instant::now();
-        receiving.run(told, faulty, || registration.session.open_lanes()).await?;
-        receiving.finish(&intake, started).await
-    }
 }
 
 /// A random name for a session or transfer.
@@ -340,130 +303,6 @@ impl Drop for Place<'_> {
         self.inbox.under_way.fetch_sub(1, Ordering::AcqRel);
         if !self.kept {
             self.inbox.taken.store(false, Ordering::Release);
-        }
-    }
-}
-
-/// An accepted transfer while its lanes run.
-struct Receiving<'a> {
-    inbox: &'a Inbox,
-    guest: &'a mut Guest,
-    manifest: &'a Manifest,
-    incoming: &'a Incoming,
-    /// Accepted files without an outcome.
-    pending: usize,
-    files: u32,
-    bytes: u64,
-    failed: usize,
-    first_failure: Option<String>,
-}
-
-impl Receiving<'_> {
-    /// Until every accepted file has an outcome and the sender knows it.
-    async fn run(
-        &mut self,
-        mut told: mpsc::UnboundedReceiver<Outcome>,
-        mut faulty: mpsc::UnboundedReceiver<LaneError>,
-        open_lanes: impl Fn() -> usize,
-    ) -> Result<(), SessionError> {
-        let mut leaving = self.inbox.leaving.subscribe();
-        let mut progress = interval(PROGRESS_EVERY);
-        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ping = interval(PING_EVERY);
-        let (mut seen, mut moved) = (0, Instant::now());
-        while self.pending > 0 {
-            tokio::select! {
-                Some(outcome) = told.recv() => {
-                    let more = std::iter::from_fn(|| told.try_recv().ok());
-                    self.acknowledge(std::iter::once(outcome).chain(more).take(STORED_CAP)).await?;
-                    moved = Instant::now();
-                }
-                frame = self.guest.conn.recv(|_| false) => drop(frame?),
-                Some(fault) = faulty.recv() => return Err(SessionError::Broke(fault.to_string())),
-                _ = progress.tick() => {
-                    let bytes = self.incoming.bytes();
-                    if bytes != seen {
-                        seen = bytes;
-                        self.tell_progress(bytes);
-                        moved = Instant::now();
-                    } else if open_lanes() > 0 || self.incoming.is_committing() {
-                        moved = Instant::now();
-                    } else if moved.elapsed() > SILENCE {
-                        return Err(SessionError::Silent);
-                    }
-                }
-                _ = ping.tick() => self.guest.conn.send(&Ping).await?,
-                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
-            }
-        }
-        self.tell_progress(self.incoming.bytes());
-        Ok(())
-    }
-
-    fn tell_progress(&self, bytes: u64) {
-        let (transfer, total) = (self.manifest.transfer.clone(), self.manifest.bytes);
-        self.inbox.host.reporter.tell(Event::Progress { transfer, bytes, total });
-    }
-
-    async fn acknowledge(&mut self, outcomes: impl Iterator<Item = Outcome>) -> Result<(), SessionError> {
-        let mut items = Vec::new();
-        let mut room = wire::CONTROL_CAP - 4;
-        for outcome in outcomes {
-            self.pending -= 1;
-            match outcome {
-                Outcome::Stored { id, placed, hash } => {
-                    let offered = self.manifest.entries[id as usize].path.clone();
-                    let name = placed.name.as_str().to_owned();
-                    self.files += 1;
-                    self.bytes += placed.bytes;
-                    self.inbox.host.reporter.tell(Event::Stored {
-                        transfer: self.manifest.transfer.clone(),
-                        name: name.clone(),
-                        offered: offered.clone(),
-                        path: Some(placed.path.to_string_lossy().into_owned()),
-                        bytes: placed.bytes,
-                        blake3: data_encoding::HEXLOWER.encode(&hash),
-                    });
-                    let name = if name == offered { String::new() } else { name };
-                    let item = StoredItem { id, bytes: placed.bytes, hash, name };
-                    if item.encoded_len() > room {
-                        self.guest.conn.send(&Stored { items: std::mem::take(&mut items) }).await?;
-                        room = wire::CONTROL_CAP - 4;
-                    }
-                    room -= item.encoded_len();
-                    items.push(item);
-                }
-                Outcome::NotStored(not) => {
-                    self.failed += 1;
-                    let name = inert(&self.manifest.entries[not.id as usize].path);
-                    self.first_failure.get_or_insert_with(|| format!("`{name}`: {}", inert(&not.message)));
-                    self.guest.conn.send(&NotStored { id: not.id, fault: not.fault, message: not.for_peer }).await?;
-                }
-            }
-        }
-        if items.is_empty() { Ok(()) } else { self.guest.conn.send(&Stored { items }).await }
-    }
-
-    async fn finish(self, intake: &Arc<Intake>, started: Instant) -> Result<Event, SessionError> {
-        let closing = Arc::clone(intake);
-        let closed = self.guest.conn.alive_during(spawn_blocking(move || closing.finish())).await?;
-        closed.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
-        self.guest.conn.send(&Finished { files: self.files, bytes: self.bytes }).await?;
-        // The files are stored whether or not the sender says goodbye.
-        let _ = timeout(Duration::from_secs(5), self.guest.conn.expect::<Bye>()).await;
-        match self.first_failure {
-            None => Ok(Event::Finished {
-                transfer: self.manifest.transfer.clone(),
-                files: u64::from(self.files),
-                bytes: self.bytes,
-                seconds: started.elapsed().as_secs_f64(),
-                label: self.guest.standing.label,
-            }),
-            Some(first) => Err(SessionError::Incomplete(format!(
-                "{} of {} files were not stored, first {first}",
-                self.failed,
-                self.failed + self.files as usize
-            ))),
         }
     }
 }

@@ -13,6 +13,7 @@ mod inbox;
 mod lanes;
 mod offer;
 mod opening;
+mod receiving;
 mod sender;
 mod web_notice;
 

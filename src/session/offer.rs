@@ -7,8 +7,9 @@ use super::error::SessionError;
 use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
 use crate::names::{RelPath, inert};
 use crate::store::{PlannedEntry, PlannedKind, SourceEntry, SourceKind};
+use crate::transfer::Hash;
 use crate::wire::{
-    CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, Verdict,
+    CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, Verdict, Verdicts,
 };
 
 /// Bytes of all pages of one manifest: two million entries of ordinary paths fit, and a sender that fills every path
@@ -132,6 +133,19 @@ pub(super) fn announce(transfer: [u8; 16], sources: &[SourceEntry]) -> (Offer, V
     let bytes = sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes));
     let offer = Offer { transfer, resume_hash: [0; 32], entries: sources.len() as u32, bytes };
     (offer, pages, OfferEnd { digest: *digest.finalize().as_bytes() })
+}
+
+/// The receiver's verdicts on `entries`: all are taken, but those `held`, ascending, only if they differ.
+pub(super) fn verdicts(entries: u32, held: impl Iterator<Item = (u32, Hash)>) -> impl Iterator<Item = Verdicts> {
+    let mut next = 0;
+    let ends = held.map(|(id, hash)| (id, Some(hash))).chain([(entries, None)]);
+    let runs = ends.flat_map(move |(id, hash)| {
+        let taken = (next < id).then(|| Run { first: next, count: id - next, verdict: Verdict::Take });
+        next = id + 1;
+        let held = hash.map(|hash| Run { first: id, count: 1, verdict: Verdict::Have(hash) });
+        taken.into_iter().chain(held)
+    });
+    Verdicts::cut(runs)
 }
 
 /// Verdicts as they arrive; together they must cover every entry once, in order.

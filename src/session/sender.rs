@@ -14,6 +14,7 @@ use super::inbox::{PROGRESS_EVERY, wire_name};
 use super::lanes::Lanes;
 use super::offer::{Judged, announce};
 use super::opening::{Target, Visit, open_lane, part, visit};
+use super::receiving::SAME;
 use crate::events::{ENTRIES_TOLD, EntryKind, Event, ExitCode, Failure, Label, Offer as Told, OfferedEntry, Reporter};
 use crate::names::{RelPath, inert};
 use crate::pairing::Identity;
@@ -294,6 +295,11 @@ impl<'a> Sending<'a> {
                     "`{}` is acknowledged as another file",
                     inert(&entry.offered)
                 )));
+            }
+            if self.outgoing.was_same(id) {
+                let (transfer, name) = (self.transfer.to_owned(), entry.offered.clone());
+                self.sender.reporter.tell(Event::Skipped { transfer, name, reason: SAME.to_owned() });
+                continue;
             }
             let name = match name.is_empty() {
                 true => entry.offered.clone(),

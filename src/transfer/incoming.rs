@@ -32,6 +32,13 @@ pub enum Outcome {
         /// Its BLAKE3.
         hash: Hash,
     },
+    /// The same file was there already and stays.
+    Same {
+        /// Which entry.
+        id: u32,
+        /// Its BLAKE3.
+        hash: Hash,
+    },
     /// It will not be stored.
     NotStored(NotStoredHere),
 }
@@ -85,6 +92,8 @@ pub struct Incoming {
 enum Slot {
     /// Accepted; `None` while the size is unknown.
     Awaited(Option<u64>),
+    /// A file of this size with this hash is there already: only one that differs is to be sent.
+    Held(u64, Hash),
     UnderWay(Arc<Receiving>),
     /// It failed here while the sender may still be sending it.
     Drained,
@@ -142,6 +151,12 @@ impl Incoming {
         })
     }
 
+    /// Notes that a file of `size` bytes is there whose BLAKE3 is `hash`, before any lane runs: if the sender has the
+    /// same, it ends with [`Outcome::Same`].
+    pub fn hold(&self, id: u32, size: u64, hash: Hash) {
+        lock(&self.files).insert(id, Slot::Held(size, hash));
+    }
+
     /// Bytes of file content received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -171,6 +186,7 @@ impl Incoming {
             Slot::UnderWay(receiving) => return Ok(Some(Arc::clone(receiving))),
             Slot::Drained => return Ok(None),
             Slot::Awaited(size) => *size,
+            Slot::Held(size, _) => Some(*size),
         };
         match self.intake.open_partial(id) {
             Ok(file) => {
@@ -187,11 +203,23 @@ impl Incoming {
         }
     }
 
+    /// Takes an entry that turns out to be there already.
+    fn is_same(&self, end: &FileEnd) -> bool {
+        let mut files = lock(&self.files);
+        let same = matches!(files.get(&end.id), Some(Slot::Held(size, hash)) if (*size, *hash) == (end.size, end.root));
+        if same {
+            files.remove(&end.id);
+            self.bytes.fetch_add(end.size, Ordering::Relaxed);
+        }
+        same
+    }
+
     /// Takes an entry that arrives whole in one message.
     fn take_awaited(&self, id: u32) -> Result<Option<u64>, LaneError> {
         let mut files = lock(&self.files);
         match files.remove(&id) {
             Some(Slot::Awaited(size)) => Ok(size),
+            Some(Slot::Held(size, _)) => Ok(Some(size)),
             Some(other) => {
                 files.insert(id, other);
                 Err(LaneError::NotAsked(id))
@@ -381,6 +409,12 @@ fn chunk_end(stream: &mut impl LaneStream, incoming: &Incoming, id: u32) -> Resu
 }
 
 fn receive_file_end(incoming: &Incoming, end: FileEnd) -> Result<(), LaneError> {
+    if incoming.is_same(&end) {
+        incoming.intake.discard(end.id);
+        // The session may have gone; then nobody needs to know.
+        let _ = incoming.outcomes.send(Outcome::Same { id: end.id, hash: end.root });
+        return Ok(());
+    }
     let Some(receiving) = incoming.receiving(end.id)? else { return Ok(()) };
     if receiving.size.is_some_and(|size| size != end.size) {
         return Err(LaneError::NotAsked(end.id));
@@ -425,7 +459,7 @@ fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneE
             drop(files);
             incoming.give_up(&receiving, outcome);
         }
-        Slot::Awaited(_) => {
+        Slot::Awaited(_) | Slot::Held(..) => {
             *slot = Slot::Drained;
             incoming.fail(outcome);
         }

@@ -1,6 +1,6 @@
 //! The sender's side of the data plane: what is still to be sent, and the loop that sends it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -31,6 +31,8 @@ pub struct Outgoing {
     queue: Mutex<Queue>,
     /// What was sent of entries that are not acknowledged yet.
     hashes: Mutex<HashMap<u32, Hash>>,
+    /// What the receiver turned out to have.
+    same: Mutex<HashSet<u32>>,
     failed: Mutex<Vec<SourceFailed>>,
     bytes: AtomicU64,
     stopped: AtomicBool,
@@ -85,6 +87,7 @@ impl Outgoing {
             entries,
             queue: Mutex::new(Queue { todo, current: None }),
             hashes: Mutex::default(),
+            same: Mutex::default(),
             failed: Mutex::default(),
             bytes: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -99,6 +102,11 @@ impl Outgoing {
     /// Takes the hash under which an entry was sent, once, to compare it with the receiver's.
     pub fn take_hash(&self, id: u32) -> Option<Hash> {
         lock(&self.hashes).remove(&id)
+    }
+
+    /// Whether an entry was not sent because the receiver has the same file.
+    pub fn was_same(&self, id: u32) -> bool {
+        lock(&self.same).contains(&id)
     }
 
     /// Takes the entries that failed here since the last call.
@@ -325,6 +333,7 @@ fn compare(
     match hash_source(entry, buffer) {
         Ok(ours) if ours == theirs => {
             outgoing.sent(id, ours);
+            lock(&outgoing.same).insert(id);
             outgoing.bytes.fetch_add(entry.bytes, Ordering::Relaxed);
             write_message(stream, &FileEnd { id, size: entry.bytes, root: ours })
         }

@@ -229,6 +229,23 @@ pub struct Verdicts {
     pub runs: Vec<Run>,
 }
 
+impl Verdicts {
+    /// Cuts verdicts into pages that fit their frames.
+    pub fn cut(runs: impl IntoIterator<Item = Run>) -> impl Iterator<Item = Verdicts> {
+        let mut runs = runs.into_iter().peekable();
+        std::iter::from_fn(move || {
+            let first = runs.next()?;
+            let mut room = (PAGE_CAP - 4).saturating_sub(first.encoded_len());
+            let mut page = Verdicts { runs: vec![first] };
+            while let Some(run) = runs.next_if(|run| run.encoded_len() <= room) {
+                room -= run.encoded_len();
+                page.runs.push(run);
+            }
+            Some(page)
+        })
+    }
+}
+
 impl Message for Verdicts {
     const KIND: Kind = Kind::Verdicts;
 
@@ -267,6 +284,15 @@ impl Message for Verdicts {
 }
 
 impl Run {
+    /// The bytes that this run takes in a page.
+    pub fn encoded_len(&self) -> usize {
+        9 + match &self.verdict {
+            Verdict::Leave | Verdict::Take => 0,
+            Verdict::TakeRest(ranges) => 4 + 8 * ranges.len(),
+            Verdict::Have(_) => 32,
+        }
+    }
+
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let first = reader.u32("first")?;
         let count = reader.u32("count")?;

@@ -4,7 +4,7 @@ use std::thread;
 use super::*;
 use crate::store::StoreError;
 use crate::transfer::{LaneError, send_lane};
-use crate::wire::{CHUNK_LEN, Fault};
+use crate::wire::{CHUNK_LEN, Fault, Verdict};
 
 /// Sends everything over `lanes` lanes of pipes that hold `capacity` bytes, and checks it.
 fn passes(contents: &[Vec<u8>], capacity: usize, lanes: usize) {
@@ -189,4 +189,30 @@ fn a_claimed_exabyte_is_refused_before_it_costs_anything() {
     let refused = Folder::open(folder.path()).unwrap().begin(vec![entry], IfExists::Rename);
     assert!(matches!(refused.err(), Some(StoreError::NoSpaceFor { .. })));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_the_receiver_holds_is_sent_only_if_it_differs() {
+    let contents = [pattern(0), pattern(500), pattern(500), pattern(3 * CHUNK_LEN + 7), pattern(3 * CHUNK_LEN + 7)];
+    let hash = |id: usize| *blake3::hash(&contents[id]).as_bytes();
+    // Files 2 and 4 differ from what is there.
+    let theirs = |id: u32| if id == 2 || id == 4 { [7; 32] } else { hash(id as usize) };
+    let source = Source::of(&contents);
+    let mut receiver = Receiver::awaiting(&source.sizes());
+    for (id, content) in contents.iter().enumerate() {
+        receiver.incoming.hold(id as u32, content.len() as u64, theirs(id as u32));
+    }
+    let outgoing = source.outgoing_as(|id| Verdict::Have(theirs(id)));
+    let (mut ours, lane) = duplex(64 * 1024);
+    let lane = receive_on(lane, &receiver.incoming);
+    send_lane(&mut ours, &outgoing).unwrap();
+    lane.join().unwrap().unwrap();
+    for (id, outcome) in receiver.outcomes(contents.len()).into_iter().enumerate() {
+        let stored = matches!(outcome, Outcome::Stored { .. });
+        assert_eq!(stored, id == 2 || id == 4, "file {id}: {outcome:?}");
+        assert_eq!(outgoing.was_same(id as u32), !stored);
+        assert_eq!(outgoing.take_hash(id as u32), Some(hash(id)));
+    }
+    assert!(receiver.stored("f4") == contents[4]);
+    assert_eq!(receiver.visible().len(), 2);
 }
