@@ -10,10 +10,11 @@ use tokio::time::{interval, timeout};
 
 use super::conn::PING_EVERY;
 use super::consent::{Level, consent, refusal};
+use super::enter::{Entrance, Guest, enter};
 use super::error::{SessionError, Unconfirmed};
 use super::host::{Host, lock, raised, unless_leaving};
 use super::offer::{Manifest, Unfrozen};
-use super::opening::{Entrance, Guest, enter, part};
+use super::opening::part;
 use super::receiving::receive;
 use crate::events::{Event, ExitCode, Offer as Told};
 use crate::net::accept::{Arrival, Dialect};

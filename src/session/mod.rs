@@ -7,6 +7,7 @@ mod classic_inbox;
 mod classic_sender;
 mod conn;
 mod consent;
+mod enter;
 mod error;
 mod host;
 mod inbox;
@@ -15,6 +16,7 @@ mod offer;
 mod opening;
 mod receiving;
 mod sender;
+mod visit;
 mod web_notice;
 
 #[cfg(test)]
@@ -25,5 +27,5 @@ pub use consent::{Level, Standing};
 pub use error::{SessionError, Unconfirmed};
 pub use host::Host;
 pub use inbox::{Classic, Ended, Inbox, InboxRules};
-pub use opening::Target;
 pub use sender::Sender;
+pub use visit::Target;

@@ -9,11 +9,11 @@ use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
 
 use super::conn::{PING_EVERY, SILENCE};
 use super::consent::refusal;
+use super::enter::Guest;
 use super::error::SessionError;
 use super::host::raised;
 use super::inbox::{Inbox, PROGRESS_EVERY, wire_name};
 use super::offer::{Manifest, verdicts};
-use super::opening::Guest;
 use crate::events::Event;
 use crate::names::inert;
 use crate::store::{Folder, IfExists, Intake, Placed, PlannedEntry, PlannedKind};

@@ -3,15 +3,27 @@
 //! Once an offer is accepted, each further connection of the session becomes a lane: one small blocking loop on a
 //! thread of its own. The control connection stays with `session`, which hears of each file through a channel.
 
+mod committer;
 mod incoming;
 mod lane;
+mod outcome;
 mod outgoing;
+mod receive;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
-pub use incoming::{Incoming, NotStoredHere, Outcome, receive_lane};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use incoming::Incoming;
 pub use lane::{LaneError, LaneStream};
+pub use outcome::{NotStoredHere, Outcome};
 pub use outgoing::{Outgoing, SourceFailed, send_lane};
+pub use receive::receive_lane;
 pub use tree::{ChunkHasher, Forest, Hash};
+
+/// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

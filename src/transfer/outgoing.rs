@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
+use super::lock;
 use super::tree::{ChunkHasher, Forest, Hash};
 use crate::store::{SourceEntry, SourceFile, StoreError};
 use crate::wire::{
@@ -357,9 +358,4 @@ fn hash_source(entry: &SourceEntry, buffer: &mut [u8]) -> Result<Hash, StoreErro
     }
     source.check_unchanged()?;
     Ok(*hasher.finalize().as_bytes())
-}
-
-/// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::recorder::Recorder;
 use super::*;
 use crate::events::Event;
-use crate::session::opening::{Entrance, Guest, enter};
+use crate::session::enter::{Entrance, Guest, enter};
 use crate::transfer::{Incoming, receive_lane};
 use crate::wire::{
     Bye, Fault, Finished, Go, LANES_CAP, Message, NotStored, Offer, OfferEnd, Page, Ping, Refuse, RefuseCode, Run,

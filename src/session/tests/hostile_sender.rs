@@ -11,7 +11,7 @@ use crate::events::Event;
 use crate::pairing::tls::{self, Pin};
 use crate::session::conn::Conn;
 use crate::session::error::SessionError;
-use crate::session::opening::open_lane;
+use crate::session::visit::open_lane;
 use crate::transfer::LaneError;
 use crate::wire::{
     Chunk, Codec, Entry, EntryKind, Go, Hello, Kind, LANES_CAP, Message, Method, Offer, OfferEnd, Open as Opening,

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use self::recorder::Recorder;
 use super::inbox::{Classic, Ended, Inbox, InboxRules};
-use super::opening::{Target, Visit, visit};
+use super::visit::{Target, Visit, visit};
 use super::{Host, Level, Sender};
 use crate::events::{ExitCode, Failure};
 use crate::net::accept::{Arrival, accept};

@@ -1,0 +1,209 @@
+//! The host's half of pairing: from an arrival to a guest, or to a lane of one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{timeout, timeout_at};
+use tokio_rustls::{LazyConfigAcceptor, server};
+
+use super::conn::Conn;
+use super::consent::{Standing, refusal};
+use super::error::{SessionError, Unconfirmed};
+use super::host::{Host, lock, unless_leaving};
+use super::lanes::{LaneHandle, OpenSession};
+use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
+use crate::events::Event;
+use crate::net::accept::Arrival;
+use crate::net::prefixed::Prefixed;
+use crate::pairing::code::{Committed, SixDigits};
+use crate::pairing::tls::{self, Inside};
+use crate::pairing::{Binding, LinkKind};
+use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, VERSION};
+
+/// Comparisons of codes that may wait for a person at once. Strangers can start them, and one prompt shows at a time.
+const MOST_COMPARISONS: usize = 4;
+
+/// The host's end of a control connection.
+pub(super) type Guest = Paired<server::TlsStream<Prefixed>>;
+
+/// What came in through the native dialect.
+pub(super) enum Entrance {
+    /// Somebody with something to say.
+    Guest(Box<Guest>),
+    /// A further connection of a session.
+    Lane(LaneHandle, Box<HostLane>),
+}
+
+/// The host's end of a lane: TLS over a blocking socket.
+pub(super) type HostLane = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
+
+/// Takes an arrival through TLS and pairing.
+pub(super) async fn enter(
+    host: &Host,
+    arrival: Arrival,
+    leaving: &mut watch::Receiver<bool>,
+) -> Result<Entrance, SessionError> {
+    let Arrival { stream, peer: address, pass, head_deadline, deadline, .. } = arrival;
+    let handshake =
+        async { timeout_at(head_deadline, handshake(host, stream)).await.unwrap_or(Err(SessionError::TooSlow)) };
+    let stream = unless_leaving(leaving, handshake).await?;
+    let tls = stream.get_ref().1;
+    let binding = tls::server_binding(tls, &host.identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let mut conn = Conn::new(stream);
+    let admitted = async {
+        let admitted = timeout_at(deadline, admit(host, &mut conn, &binding, address.ip())).await;
+        admitted.unwrap_or(Err(SessionError::TooSlow))
+    };
+    let method = match unless_leaving(leaving, admitted).await {
+        Ok(method) => method,
+        Err(error) => return Err(part(conn, error).await),
+    };
+    let standing = match method {
+        Admitted::Known(standing) => standing,
+        Admitted::Lane(lane, session) => {
+            let stream = conn.into_stream()?;
+            let (stream, tls) = stream.into_inner();
+            let (_, stream) = stream.into_parts();
+            let socket = stream.into_std().map_err(SessionError::Cut)?;
+            let handle =
+                session.enter(lane, &socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
+            pass.promote();
+            return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));
+        }
+        Admitted::Comparing(code, turn) => {
+            let peer = unnamed(&binding.client, address);
+            match unless_leaving(leaving, compare(&mut conn, &*host.reporter, peer, code)).await {
+                Ok(()) => turn.uncounted(),
+                Err(error) => {
+                    match error {
+                        SessionError::CodeDiffers(Unconfirmed::NoTerminal) => turn.uncounted(),
+                        _ => drop(turn),
+                    }
+                    return Err(part(conn, error).await);
+                }
+            }
+            Standing::VERIFIED
+        }
+    };
+    let hellos = async {
+        let hellos = timeout(PAIRING_LIMIT, async {
+            let theirs: Hello = conn.expect().await?;
+            conn.send(&hello(host.role, &host.name)).await?;
+            Ok(theirs)
+        });
+        hellos.await.unwrap_or(Err(SessionError::TooSlow))
+    };
+    let theirs = match unless_leaving(leaving, hellos).await {
+        Ok(theirs) => theirs,
+        Err(error) => return Err(part(conn, error).await),
+    };
+    pass.promote();
+    let peer = named(&binding.client, address, &theirs);
+    host.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
+    Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role: theirs.role, binding, lane_secret })))
+}
+
+async fn handshake(host: &Host, stream: Prefixed) -> Result<server::TlsStream<Prefixed>, SessionError> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    // A stranger who speaks other TLS, or none, is no more than one who hangs up.
+    let start = start.await.map_err(SessionError::Cut)?;
+    match tls::inside(&start.client_hello()) {
+        Some(Inside::Native) => start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::Cut),
+        Some(Inside::Web) | None => Err(SessionError::Cut(std::io::ErrorKind::Unsupported.into())),
+    }
+}
+
+enum Admitted<'a> {
+    Known(Standing),
+    Comparing(SixDigits, Turn<'a>),
+    Lane(u16, Arc<OpenSession>),
+}
+
+/// Checks the version and whatever the guest proves itself with, and answers it.
+async fn admit<'a, S: AsyncRead + AsyncWrite + Unpin>(
+    host: &'a Host,
+    conn: &mut Conn<S>,
+    binding: &Binding,
+    address: IpAddr,
+) -> Result<Admitted<'a>, SessionError> {
+    let open: Open = conn.expect().await?;
+    if !open.versions.contains(&VERSION) {
+        let text = format!("version {VERSION} of the protocol is spoken here");
+        return Err(SessionError::Declined(refusal(RefuseCode::Version, text)));
+    }
+    match open.method {
+        Method::Invite { proof } => {
+            let admission = host.with_tokens(|tokens| tokens.admit(&proof, binding, Instant::now()));
+            let admission = admission.map_err(|refused| SessionError::Pairing(refused.to_string()))?;
+            conn.send(&Proof(admission.host_proof)).await?;
+            Ok(Admitted::Known(match admission.kind {
+                LinkKind::Qrdrop => Standing::VERIFIED,
+                LinkKind::Http => Standing::SCANNED,
+            }))
+        }
+        Method::Code => {
+            if !lock(&host.mismatches).is_open() {
+                let text = "comparing codes is closed there after three that differed";
+                return Err(SessionError::Declined(refusal(RefuseCode::CodeDiffers, text)));
+            }
+            let Some(mut turn) = host.begin_comparing(address) else {
+                let text = "other codes are being compared there";
+                return Err(SessionError::Declined(refusal(RefuseCode::Busy, text)));
+            };
+            let committed = Committed::new(binding.clone());
+            conn.send(&Commit(committed.commit())).await?;
+            let nonce: Nonce = conn.expect().await?;
+            let (reveal, code) = committed.reveal(&nonce.0);
+            turn.revealed = true;
+            conn.send(&Reveal(reveal)).await?;
+            Ok(Admitted::Comparing(code, turn))
+        }
+        Method::Lane { session, lane, proof } => {
+            let admitted = host.lanes.admit(&session, lane, &proof, binding);
+            let (ours, open) = admitted.ok_or_else(|| SessionError::Pairing("no such session".to_owned()))?;
+            conn.send(&Proof(ours)).await?;
+            Ok(Admitted::Lane(lane, open))
+        }
+        Method::Resume { .. } => Err(SessionError::Pairing("nothing of that transfer is kept here".to_owned())),
+        Method::Device => Err(SessionError::Pairing("this device is not remembered here".to_owned())),
+    }
+}
+
+/// A turn in the queue of comparisons; leaves it when dropped.
+///
+/// Once the host has revealed its half, the guest knows the code. Someone in between who hangs up whenever it is not
+/// the one that he needs could try on until it is, so whatever does not end with two yeses counts as a mismatch.
+struct Turn<'a> {
+    host: &'a Host,
+    address: IpAddr,
+    revealed: bool,
+}
+
+impl Turn<'_> {
+    /// Both people said yes, or nobody is here who could.
+    fn uncounted(mut self) {
+        self.revealed = false;
+    }
+}
+
+impl Host {
+    /// One comparison for each address, and few in all.
+    fn begin_comparing(&self, address: IpAddr) -> Option<Turn<'_>> {
+        let mut queue = lock(&self.comparing);
+        // Lazily: a turn that is dropped here would take itself off the queue, which is locked.
+        (queue.len() < MOST_COMPARISONS && queue.insert(address)).then(|| Turn { host: self, address, revealed: false })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.revealed {
+            lock(&self.host.mismatches).record(Instant::now());
+        }
+        lock(&self.host.comparing).remove(&self.address);
+    }
+}

@@ -1,0 +1,165 @@
+//! The guest's half of pairing: from addresses to a host that has proven itself, and lanes beside it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsConnector, client};
+
+use super::conn::Conn;
+use super::consent::Standing;
+use super::error::SessionError;
+use super::lanes::LaneSecret;
+use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
+use crate::events::{Event, Reporter};
+use crate::net::dial;
+use crate::pairing::code::{Awaiting, SixDigits};
+use crate::pairing::proof::{self, Direction, Purpose};
+use crate::pairing::tls::{self, Pin};
+use crate::pairing::{Binding, Fingerprint, Identity, Invitation};
+use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, Reveal, Role, VERSION};
+
+/// Whom a sender means.
+pub enum Target {
+    /// The holder of the key in a link.
+    Invited(Invitation),
+    /// Whoever answers at these addresses; two people compare a code.
+    Unproven(Vec<SocketAddr>),
+}
+
+/// The guest's end of a control connection, and what it takes to open lanes beside it.
+pub(super) struct Visit {
+    pub(super) paired: Paired<client::TlsStream<TcpStream>>,
+    address: SocketAddr,
+    source: Option<IpAddr>,
+}
+
+/// What it takes to open lanes beside a visit, without the visit itself, which goes on meanwhile.
+pub(super) struct LaneWay {
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    server: Fingerprint,
+    secret: LaneSecret,
+}
+
+impl Visit {
+    pub(super) fn lane_way(&self) -> LaneWay {
+        let Paired { binding, lane_secret, .. } = &self.paired;
+        LaneWay { address: self.address, source: self.source, server: binding.server, secret: lane_secret.clone() }
+    }
+}
+
+/// Connects, pairs and says hello.
+pub(super) async fn visit(
+    target: &Target,
+    identity: &Identity,
+    name: &str,
+    role: Role,
+    source: Option<IpAddr>,
+    reporter: &dyn Reporter,
+) -> Result<Visit, SessionError> {
+    let (addresses, pin) = match target {
+        Target::Invited(invitation) => (vec![invitation.address], invitation.pin()),
+        Target::Unproven(addresses) => (addresses.clone(), Pin::Unknown),
+    };
+    let socket = dial::dial_any(&addresses, source.as_slice()).await?;
+    let address = socket.peer_addr().map_err(SessionError::Cut)?;
+    let limit = timeout(PAIRING_LIMIT, secure(socket, identity, pin));
+    let stream = limit.await.map_err(|_| SessionError::Silent)??;
+    let tls = stream.get_ref().1;
+    let binding = tls::client_binding(tls, identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
+    let mut conn = Conn::new(stream);
+    let proven = timeout(PAIRING_LIMIT, prove(&mut conn, target, &binding)).await;
+    let proven = match proven.unwrap_or(Err(SessionError::Silent)) {
+        Ok(Some(code)) => compare(&mut conn, reporter, unnamed(&binding.server, address), code).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = proven {
+        return Err(part(conn, error).await);
+    }
+    let hellos = timeout(PAIRING_LIMIT, async {
+        conn.send(&hello(role, name)).await?;
+        let theirs: Hello = conn.expect().await?;
+        match theirs.version {
+            VERSION => Ok(theirs),
+            other => Err(SessionError::broke(format!("it goes on in version {other} of the protocol"))),
+        }
+    });
+    let theirs = match hellos.await.unwrap_or(Err(SessionError::Silent)) {
+        Ok(theirs) => theirs,
+        Err(error) => return Err(part(conn, error).await),
+    };
+    let (peer, standing) = (named(&binding.server, address, &theirs), Standing::VERIFIED);
+    reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
+    let paired = Paired { conn, peer, standing, role: theirs.role, binding, lane_secret };
+    Ok(Visit { paired, address, source })
+}
+
+async fn secure(
+    socket: TcpStream,
+    identity: &Identity,
+    pin: Pin,
+) -> Result<client::TlsStream<TcpStream>, SessionError> {
+    let ip = socket.peer_addr().map_err(SessionError::Cut)?.ip();
+    let connector = TlsConnector::from(tls::client_config(identity, pin));
+    connector.connect(ServerName::IpAddress(ip.into()), socket).await.map_err(SessionError::handshake)
+}
+
+/// Proves this end, and has the other prove itself, before a name or size leaves; or gives the code that two people
+/// must compare first.
+async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
+    conn: &mut Conn<S>,
+    target: &Target,
+    binding: &Binding,
+) -> Result<Option<SixDigits>, SessionError> {
+    let versions = vec![VERSION];
+    match target {
+        Target::Invited(invitation) => {
+            conn.send(&Open { versions, method: Method::Invite { proof: invitation.prove(binding) } }).await?;
+            let proof: Proof = conn.expect().await?;
+            if !invitation.verify_host(binding, &proof.0) {
+                return Err(SessionError::Pairing("the receiver could not prove that it made this link".to_owned()));
+            }
+            Ok(None)
+        }
+        Target::Unproven(_) => {
+            conn.send(&Open { versions, method: Method::Code }).await?;
+            let commit: Commit = conn.expect().await?;
+            let awaiting = Awaiting::new(binding.clone(), commit.0);
+            conn.send(&Nonce(awaiting.nonce())).await?;
+            let reveal: Reveal = conn.expect().await?;
+            awaiting.check(&reveal.0).map(Some).map_err(|error| SessionError::Pairing(error.to_string()))
+        }
+    }
+}
+
+/// A lane beside a paired connection: the same key must answer.
+pub(super) async fn open_lane(
+    way: &LaneWay,
+    identity: &Identity,
+    session: [u8; 16],
+    lane: u16,
+) -> Result<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>, SessionError> {
+    let socket = dial::dial(way.address, way.source).await?;
+    let open = async {
+        let stream = secure(socket, identity, Pin::Prefix(way.server.prefix())).await?;
+        let binding = tls::client_binding(stream.get_ref().1, identity)
+            .map_err(|error| SessionError::Pairing(error.to_string()))?;
+        let secret = way.secret.as_slice();
+        let proof = proof::prove(secret, Purpose::Lane, Direction::Client, &binding);
+        let mut conn = Conn::new(stream);
+        conn.send(&Open { versions: vec![VERSION], method: Method::Lane { session, lane, proof } }).await?;
+        let theirs: Proof = conn.expect().await?;
+        if !proof::verify(secret, Purpose::Lane, Direction::Server, &binding, &theirs.0) {
+            return Err(SessionError::Pairing("the receiver could not prove that it is the same session".to_owned()));
+        }
+        conn.into_stream()
+    };
+    let stream = timeout(PAIRING_LIMIT, open).await.map_err(|_| SessionError::Silent)??;
+    let (socket, tls) = stream.into_inner();
+    Ok(rustls::StreamOwned::new(tls, socket.into_std().map_err(SessionError::Cut)?))
+}

@@ -1,0 +1,284 @@
+//! The loop that reads one lane.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+
+use super::incoming::{Incoming, Parts, Receiving, Slot};
+use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
+use super::lock;
+use super::outcome::{NotStoredHere, Outcome};
+use super::tree::ChunkHasher;
+use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, FileEnd, Header, Kind, LaneEnd, PIECE_CAP, Pack, Packed, Withdraw};
+
+/// Reads one lane until the sender ends it; answers the end, so that the sender may close.
+///
+/// # Errors
+/// When the connection is cut, the sender misbehaves, or [`Incoming::stop`] was called. Chunks that were under way on
+/// this lane may then come on another one.
+pub fn receive_lane(stream: &mut impl LaneStream, incoming: &Incoming) -> Result<(), LaneError> {
+    let mut buffer = vec![0; PIECE_CAP];
+    loop {
+        if incoming.stopped.load(Ordering::Relaxed) {
+            return Err(LaneError::Stopped);
+        }
+        let header = read_header(stream)?;
+        match header.kind {
+            Kind::Chunk => receive_chunk(stream, incoming, header, &mut buffer)?,
+            Kind::Pack => receive_pack(stream, incoming, header, &mut buffer)?,
+            Kind::FileEnd => receive_file_end(incoming, read_message(stream, header)?)?,
+            Kind::Withdraw => receive_withdraw(incoming, read_message(stream, header)?)?,
+            Kind::LaneEnd => {
+                read_message::<LaneEnd>(stream, header)?;
+                write_message(stream, &LaneEnd)?;
+                return Ok(stream.flush()?);
+            }
+            kind => return Err(LaneError::Misplaced { kind, place: "between the chunks of a lane" }),
+        }
+    }
+}
+
+fn receive_chunk(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    header: Header,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    let chunk: Chunk = read_message(stream, header)?;
+    let Some(receiving) = incoming.receiving(chunk.id)? else {
+        return drain(stream, incoming, &chunk, buffer);
+    };
+    let index = chunk.offset / CHUNK_LEN;
+    let fits = receiving
+        .size
+        .is_none_or(|size| chunk.offset < size && u64::from(chunk.len) == CHUNK_LEN.min(size - chunk.offset));
+    let fresh = || {
+        let mut parts = lock(&receiving.parts);
+        !parts.forest.contains(index) && parts.claimed.insert(index)
+    };
+    if !fits || !fresh() {
+        return Err(LaneError::NotAsked(chunk.id));
+    }
+    let received = receive_pieces(stream, incoming, &receiving, &chunk, buffer);
+    let mut parts = lock(&receiving.parts);
+    parts.claimed.remove(&index);
+    let Some((theirs, hasher)) = received? else { return Ok(()) };
+    if !receiving.matches(&chunk, &hasher, theirs.subtree) {
+        drop(parts);
+        let message = format!("chunk {index} does not match its hash");
+        incoming.give_up(&receiving, NotStoredHere::by_sender(receiving.id, message));
+        return Ok(());
+    }
+    parts.forest.insert(index, theirs.subtree);
+    complete(incoming, &receiving, parts)
+}
+
+/// The pieces of a chunk, hashed and written; `None` if the sender withdrew the file in the middle.
+fn receive_pieces(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    receiving: &Receiving,
+    chunk: &Chunk,
+    buffer: &mut [u8],
+) -> Result<Option<(ChunkEnd, ChunkHasher)>, LaneError> {
+    let mut hasher = ChunkHasher::new(chunk.offset);
+    let mut left = chunk.len as usize;
+    while left > 0 {
+        let Some(len) = next_piece(stream, incoming, chunk.id, left)? else { return Ok(None) };
+        let bytes = &mut buffer[..len];
+        stream.read_exact(bytes)?;
+        hasher.update(bytes);
+        let offset = chunk.offset + u64::from(chunk.len) - left as u64;
+        if !incoming.count(len) {
+            incoming.give_up(receiving, NotStoredHere::too_much(receiving.id));
+        } else if let Err(error) = receiving.write_at(offset, bytes) {
+            incoming.give_up(receiving, NotStoredHere::by_disk(receiving.id, &error));
+        }
+        left -= len;
+    }
+    Ok(chunk_end(stream, incoming, chunk.id)?.map(|end| (end, hasher)))
+}
+
+/// Reads a chunk of a file that failed here, and forgets it.
+fn drain(stream: &mut impl LaneStream, incoming: &Incoming, chunk: &Chunk, buffer: &mut [u8]) -> Result<(), LaneError> {
+    let mut left = chunk.len as usize;
+    while left > 0 {
+        let Some(len) = next_piece(stream, incoming, chunk.id, left)? else { return Ok(()) };
+        stream.read_exact(&mut buffer[..len])?;
+        left -= len;
+    }
+    chunk_end(stream, incoming, chunk.id).map(drop)
+}
+
+/// The length of the next piece of a chunk of which `left` bytes are due; `None` if the sender withdrew it instead.
+fn next_piece(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    id: u32,
+    left: usize,
+) -> Result<Option<usize>, LaneError> {
+    let header = read_header(stream)?;
+    match header.kind {
+        Kind::Piece if (1..=left).contains(&header.len) => Ok(Some(header.len)),
+        Kind::Withdraw => receive_withdraw_of(incoming, id, read_message(stream, header)?).map(|()| None),
+        kind => Err(LaneError::Misplaced { kind, place: "within a chunk" }),
+    }
+}
+
+/// What follows the last piece of a chunk; `None` if the sender withdrew the file instead.
+fn chunk_end(stream: &mut impl LaneStream, incoming: &Incoming, id: u32) -> Result<Option<ChunkEnd>, LaneError> {
+    let header = read_header(stream)?;
+    match header.kind {
+        Kind::ChunkEnd => read_message(stream, header).map(Some),
+        Kind::Withdraw => receive_withdraw_of(incoming, id, read_message(stream, header)?).map(|()| None),
+        kind => Err(LaneError::Misplaced { kind, place: "at the end of a chunk" }),
+    }
+}
+
+fn receive_file_end(incoming: &Incoming, end: FileEnd) -> Result<(), LaneError> {
+    if incoming.is_same(&end) {
+        incoming.intake.discard(end.id);
+        // The session may have gone; then nobody needs to know.
+        let _ = incoming.outcomes.send(Outcome::Same { id: end.id, hash: end.root });
+        return Ok(());
+    }
+    let Some(receiving) = incoming.receiving(end.id)? else { return Ok(()) };
+    if receiving.size.is_some_and(|size| size != end.size) {
+        return Err(LaneError::NotAsked(end.id));
+    }
+    let mut parts = lock(&receiving.parts);
+    if parts.end.replace(end).is_some() {
+        return Err(LaneError::NotAsked(receiving.id));
+    }
+    complete(incoming, &receiving, parts)
+}
+
+/// Hands a file on once every chunk and its end are there.
+fn complete(incoming: &Incoming, receiving: &Receiving, parts: MutexGuard<'_, Parts>) -> Result<(), LaneError> {
+    let Some((end, root)) = parts.end.as_ref().and_then(|end| Some((end, parts.forest.root(end.size)?))) else {
+        return Ok(());
+    };
+    let (size, matches) = (end.size, end.root == root);
+    drop(parts);
+    if !matches {
+        let outcome = NotStoredHere::by_sender(receiving.id, "the whole file does not match its hash");
+        incoming.give_up(receiving, outcome);
+        return Ok(());
+    }
+    let Some(file) = receiving.take_file() else { return Ok(()) };
+    lock(&incoming.files).remove(&receiving.id);
+    incoming.commit(file, size, root)
+}
+
+/// A withdrawal within a chunk, which must be of the file that the chunk belongs to.
+fn receive_withdraw_of(incoming: &Incoming, id: u32, withdraw: Withdraw) -> Result<(), LaneError> {
+    if withdraw.id == id { receive_withdraw(incoming, withdraw) } else { Err(LaneError::NotAsked(withdraw.id)) }
+}
+
+fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneError> {
+    let outcome = NotStoredHere::by_sender(withdraw.id, withdraw.reason);
+    let mut files = lock(&incoming.files);
+    let slot = files.get_mut(&outcome.id).ok_or(LaneError::NotAsked(outcome.id))?;
+    match slot {
+        Slot::Drained => {}
+        Slot::UnderWay(receiving) => {
+            let receiving = Arc::clone(receiving);
+            drop(files);
+            incoming.give_up(&receiving, outcome);
+        }
+        Slot::Awaited(_) | Slot::Held(..) => {
+            *slot = Slot::Drained;
+            incoming.fail(outcome);
+        }
+    }
+    Ok(())
+}
+
+fn receive_pack(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    header: Header,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    let pack: Pack = read_message(stream, header)?;
+    let mut pieces = Pieces { left: pack.bytes() as usize, in_piece: 0 };
+    for packed in &pack.files {
+        let declared = incoming.take_awaited(packed.id)?;
+        if declared.is_some_and(|size| size != u64::from(packed.len)) {
+            return Err(LaneError::NotAsked(packed.id));
+        }
+        if let Err(error) = receive_packed(stream, incoming, packed, &mut pieces, buffer) {
+            // It may come on another lane.
+            lock(&incoming.files).insert(packed.id, Slot::Awaited(declared));
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn receive_packed(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    packed: &Packed,
+    pieces: &mut Pieces,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    let file = incoming.intake.open_partial(packed.id);
+    let mut disk = file.as_ref().map(drop).map_err(|error| NotStoredHere::by_disk(packed.id, error));
+    let mut hasher = blake3::Hasher::new();
+    let mut offset = 0;
+    while offset < u64::from(packed.len) {
+        let bytes = pieces.next(stream, packed.len as usize - offset as usize, buffer)?;
+        hasher.update(bytes);
+        if !incoming.count(bytes.len()) {
+            disk = Err(NotStoredHere::too_much(packed.id));
+        }
+        if let (Ok(()), Ok(file)) = (&disk, &file) {
+            disk = file.write_at(offset, bytes).map_err(|error| NotStoredHere::by_disk(packed.id, &error));
+        }
+        offset += bytes.len() as u64;
+    }
+    let hash = *hasher.finalize().as_bytes();
+    if disk.is_ok() && hash != packed.hash {
+        disk = Err(NotStoredHere::by_sender(packed.id, "the file does not match its hash"));
+    }
+    match (disk, file) {
+        (Ok(()), Ok(file)) => incoming.commit(file, u64::from(packed.len), hash),
+        (Err(outcome), file) => {
+            drop(file);
+            incoming.fail(outcome);
+            Ok(())
+        }
+        (Ok(()), Err(_)) => unreachable!("a file that could not be opened has an outcome"),
+    }
+}
+
+/// The bytes of a pack, which pieces and files cut in different places.
+struct Pieces {
+    /// Of the whole pack.
+    left: usize,
+    /// Of the piece that was begun.
+    in_piece: usize,
+}
+
+impl Pieces {
+    /// Some of the next bytes, at most `most`.
+    fn next<'b>(
+        &mut self,
+        stream: &mut impl LaneStream,
+        most: usize,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], LaneError> {
+        if self.in_piece == 0 {
+            let header = read_header(stream)?;
+            if header.kind != Kind::Piece || !(1..=self.left).contains(&header.len) {
+                return Err(LaneError::Misplaced { kind: header.kind, place: "within a pack" });
+            }
+            self.in_piece = header.len;
+        }
+        let bytes = &mut buffer[..most.min(self.in_piece)];
+        stream.read_exact(bytes)?;
+        self.in_piece -= bytes.len();
+        self.left -= bytes.len();
+        Ok(bytes)
+    }
+}
