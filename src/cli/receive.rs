@@ -296,7 +296,7 @@ impl Attending<'_> {
                                 return Leaving::Done;
                             }
                         }
-                        Err(code) if invitation.receive.once && code == ExitCode::Pairing => return Leaving::Failed(code),
+                        Err(code) if invitation.receive.once && ended.given_up => return Leaving::Failed(code),
                         Err(code) => drop(left_failed.insert(ended.address, code)),
                     }
                 }

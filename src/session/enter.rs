@@ -15,7 +15,7 @@ use super::error::{SessionError, Unconfirmed};
 use super::host::{Host, lock, unless_leaving};
 use super::lanes::{LaneHandle, OpenSession};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
-use crate::events::Event;
+use crate::events::{Event, ExitCode, Failure};
 use crate::net::accept::Arrival;
 use crate::net::prefixed::Prefixed;
 use crate::pairing::code::{Committed, SixDigits};
@@ -191,6 +191,21 @@ impl Turn<'_> {
 }
 
 impl Host {
+    /// Counts a code that was not confirmed, and says it when that closes this way of pairing.
+    fn note_mismatch(&self) {
+        let mut mismatches = lock(&self.mismatches);
+        let was_open = mismatches.is_open();
+        mismatches.record(Instant::now());
+        if was_open && !mismatches.is_open() {
+            let failure = Failure::new(
+                ExitCode::Pairing,
+                "three codes in ten minutes were not confirmed, so no more are compared",
+                "press `r` to allow it again; the code on the screen and the link work all the time",
+            );
+            self.reporter.tell(Event::Failed { transfer: None, failure });
+        }
+    }
+
     /// One comparison for each address, and few in all.
     fn begin_comparing(&self, address: IpAddr) -> Option<Turn<'_>> {
         let mut queue = lock(&self.comparing);
@@ -202,7 +217,7 @@ impl Host {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if self.revealed {
-            lock(&self.host.mismatches).record(Instant::now());
+            self.host.note_mismatch();
         }
         lock(&self.host.comparing).remove(&self.address);
     }

@@ -62,6 +62,8 @@ pub struct Ended {
     pub address: IpAddr,
     /// `Ok` if everything accepted was stored.
     pub result: Result<(), ExitCode>,
+    /// A person at this end found something wrong: with `once` there is nothing more to wait for.
+    pub given_up: bool,
 }
 
 /// A folder that others may send to; shared by all sessions.
@@ -159,9 +161,11 @@ impl Inbox {
             // A stranger who only knocked and left is not worth a person's attention.
             Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(()),
             // Where a person took part; a stranger alone can't fail the command.
-            Err(error @ SessionError::CodeDiffers(Unconfirmed::Here | Unconfirmed::There)) => {
-                self.ended(error.failure().code, address);
-                Err(error)
+            Err(SessionError::CodeDiffers(who @ (Unconfirmed::Here | Unconfirmed::There))) => {
+                let given_up = matches!(who, Unconfirmed::Here);
+                // Nobody listens once the command is leaving.
+                let _ = self.ended.send(Ended { address, result: Err(ExitCode::Pairing), given_up });
+                Err(SessionError::CodeDiffers(who))
             }
             Err(error) => Err(error),
         }
@@ -170,7 +174,7 @@ impl Inbox {
     pub(super) fn ended(&self, code: ExitCode, address: IpAddr) {
         let result = if code == ExitCode::Ok { Ok(()) } else { Err(code) };
         // Nobody listens once the command is leaving.
-        let _ = self.ended.send(Ended { address, result });
+        let _ = self.ended.send(Ended { address, result, given_up: false });
     }
 
     async fn serve_guest(&self, mut guest: Guest, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
