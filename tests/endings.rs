@@ -227,7 +227,7 @@ fn ctrl_c_of_a_sender_under_way_is_130_and_the_receiver_keeps_no_final_name() {
     let scene = Scene::new();
     let mut host = scene.receive().arg("--yes").listening();
     let big = scene.thing("big", b"");
-    fs::File::options().write(true).open(&big).and_then(|file| file.set_len(64 << 30)).expect("a sparse file");
+    fs::File::options().write(true).open(&big).and_then(|file| file.set_len(8 << 30)).expect("a sparse file");
     let mut sender = scene.send(&big).args(["--to", &scene.at_invite()]).start();
     sender
         .event_where("progress that moves", |event| event["event"] == "progress" && event["bytes"].as_u64() > Some(0));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, interval, timeout, timeout_at};
+use tokio_rustls::{client, server};
 
 use super::error::SessionError;
 use crate::wire::{HEADER_LEN, Header, Kind, Message, Ping, Refuse, frame};
@@ -43,7 +44,32 @@ pub(super) struct Conn<S> {
     heard: Instant,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
+/// A stream of frames, over a transport whose bytes matter no more once this end has closed.
+pub(super) trait Channel: AsyncRead + AsyncWrite + Unpin {
+    /// What the stream is carried by.
+    type Transport: AsyncRead + Unpin;
+
+    /// The transport, past the encryption.
+    fn transport(&mut self) -> &mut Self::Transport;
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel for client::TlsStream<T> {
+    type Transport = T;
+
+    fn transport(&mut self) -> &mut T {
+        self.get_mut().0
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel for server::TlsStream<T> {
+    type Transport = T;
+
+    fn transport(&mut self) -> &mut T {
+        self.get_mut().0
+    }
+}
+
+impl<S: Channel> Conn<S> {
     pub(super) fn new(stream: S) -> Self {
         Conn { stream, read: Vec::new(), taken: 0, heard: Instant::now() }
     }
@@ -131,12 +157,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    /// Closes this half and waits a moment for the other, so that a reset can't overtake the last frame.
+    /// Closes this half and waits a moment for the other, so that a reset can't overtake the last frame. What still comes
+    /// is not decrypted: after its own end a TLS connection has no answer left to a record that is broken.
     pub(super) async fn close(mut self) {
         let linger = async {
             self.stream.shutdown().await?;
             let mut rest = [0; 1024];
-            while self.stream.read(&mut rest).await? > 0 {}
+            while self.stream.transport().read(&mut rest).await? > 0 {}
             io::Result::Ok(())
         };
         // The connection is over either way.

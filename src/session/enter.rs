@@ -4,12 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, server};
 
-use super::conn::Conn;
+use super::conn::{Channel, Conn};
 use super::consent::{Standing, refusal};
 use super::error::{SessionError, Unconfirmed};
 use super::host::{Host, lock, unless_leaving};
@@ -124,7 +123,7 @@ enum Admitted<'a> {
 }
 
 /// Checks the version and whatever the guest proves itself with, and answers it.
-async fn admit<'a, S: AsyncRead + AsyncWrite + Unpin>(
+async fn admit<'a, S: Channel>(
     host: &'a Host,
     conn: &mut Conn<S>,
     binding: &Binding,

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{interval, sleep};
 
-use super::conn::{Conn, PING_EVERY};
+use super::conn::{Channel, Conn, PING_EVERY};
 use super::consent::Standing;
 use super::error::{SessionError, Unconfirmed};
 use super::lanes::LaneSecret;
@@ -38,7 +37,7 @@ pub(super) struct Paired<S> {
 }
 
 /// Tells the peer why, if it is still there, and closes.
-pub(super) async fn part<S: AsyncRead + AsyncWrite + Unpin>(conn: Conn<S>, error: SessionError) -> SessionError {
+pub(super) async fn part<S: Channel>(conn: Conn<S>, error: SessionError) -> SessionError {
     if let Some(refuse) = error.parting() {
         conn.refuse(refuse).await;
     }
@@ -46,7 +45,7 @@ pub(super) async fn part<S: AsyncRead + AsyncWrite + Unpin>(conn: Conn<S>, error
 }
 
 /// Shows the code to both people. Only two explicit yeses go on.
-pub(super) async fn compare<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn compare<S: Channel>(
     conn: &mut Conn<S>,
     reporter: &dyn Reporter,
     peer: Peer,

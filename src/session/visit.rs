@@ -3,12 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client};
 
-use super::conn::Conn;
+use super::conn::{Channel, Conn};
 use super::consent::Standing;
 use super::error::SessionError;
 use super::lanes::LaneSecret;
@@ -111,7 +110,7 @@ async fn secure(
 
 /// Proves this end, and has the other prove itself, before a name or size leaves; or gives the code that two people
 /// must compare first.
-async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
+async fn prove<S: Channel>(
     conn: &mut Conn<S>,
     target: &Target,
     binding: &Binding,

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, duplex};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::Instant;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::pairing::{Identity, tls};
 use crate::session::conn::{Conn, SILENCE};
 use crate::session::error::SessionError;
 use crate::wire::{
@@ -138,4 +141,20 @@ async fn a_ping_with_a_payload_is_refused() {
     raw.write_all(&[Header { kind: Ping::KIND, len: 1 }.bytes().as_slice(), b"x"].concat()).await.unwrap();
     assert_eq!(HEADER_LEN, 4);
     assert!(matches!(Conn::new(ours).recv(|_| true).await, Err(SessionError::Broke(_))));
+}
+
+#[tokio::test]
+async fn a_broken_record_after_our_own_end_is_not_looked_at() {
+    let [host, guest] = [(); 2].map(|()| Identity::fresh(&[]).unwrap());
+    let acceptor = TlsAcceptor::from(tls::native_server_config(&host));
+    let connector = TlsConnector::from(tls::client_config(&guest, tls::Pin::Unknown));
+    let (a, b) = duplex(64 * 1024);
+    let name = ServerName::IpAddress(std::net::IpAddr::from([127, 0, 0, 1]).into());
+    let (accepted, connected) = tokio::join!(acceptor.accept(a), connector.connect(name, b));
+    let (mut raw, _) = accepted.unwrap().into_inner();
+    let peer = async move {
+        raw.read(&mut [0; 1024]).await.unwrap();
+        raw.write_all(b"what follows our end is in the clear").await.unwrap();
+    };
+    tokio::join!(Conn::new(connected.unwrap()).close(), peer);
 }

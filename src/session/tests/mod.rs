@@ -165,3 +165,11 @@ impl Sending {
         self.send(target).await.expect_err("it must fail")
     }
 }
+
+impl super::conn::Channel for tokio::io::DuplexStream {
+    type Transport = Self;
+
+    fn transport(&mut self) -> &mut Self {
+        self
+    }
+}
