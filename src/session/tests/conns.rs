@@ -153,7 +153,7 @@ async fn a_broken_record_after_our_own_end_is_not_looked_at() {
     let (accepted, connected) = tokio::join!(acceptor.accept(a), connector.connect(name, b));
     let (mut raw, _) = accepted.unwrap().into_inner();
     let peer = async move {
-        raw.read(&mut [0; 1024]).await.unwrap();
+        assert!(raw.read(&mut [0; 1024]).await.unwrap() > 0, "our end has come");
         raw.write_all(b"what follows our end is in the clear").await.unwrap();
     };
     tokio::join!(Conn::new(connected.unwrap()).close(), peer);
