@@ -8,6 +8,8 @@ mod target;
 
 use std::ffi::OsString;
 use std::sync::Arc;
+#[cfg(unix)]
+use std::task::Poll;
 
 use clap::Parser;
 use tokio::sync::watch;
@@ -124,37 +126,51 @@ fn shown_name(common: &Common) -> String {
 fn interruptions(ui: &Arc<Ui>) -> watch::Receiver<bool> {
     let (interrupted, watcher) = watch::channel(false);
     let ui = Arc::clone(ui);
+    // Before anything is said: who hears of us may send a signal at once.
+    let mut signals = Signals::install();
     tokio::spawn(async move {
-        wait_for_signal().await;
+        signals.next().await;
         interrupted.send_replace(true);
-        wait_for_signal().await;
+        signals.next().await;
         ui.finish();
         std::process::exit(ExitCode::Interrupted as i32);
     });
     watcher
 }
 
+/// What asks the program to end. A signal whose handler the system refuses ends it without a word, as ever.
 #[cfg(unix)]
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let mut streams: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
-    match streams.as_deref_mut() {
-        Ok([interrupt, terminate, hangup]) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
-        }
-        // Without handlers the system ends the program itself.
-        _ => std::future::pending().await,
+struct Signals(Vec<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Signals {
+    fn install() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Signals(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+    }
+
+    async fn next(&mut self) {
+        std::future::poll_fn(|cx| {
+            let any = self.0.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if any { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
 #[cfg(not(unix))]
-async fn wait_for_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn install() -> Self {
+        Signals
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
