@@ -58,18 +58,18 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
         identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
     let name = shown_name(common);
     let reporter: Arc<dyn Reporter> = ui.clone();
-    let host = Host::new(identity, name.clone(), Role::Inbox, lifetime(&receive, ui), reporter);
+    let ttl = lifetime(&receive, ui);
+    let (host, endings) = Host::new(identity, name.clone(), Role::Inbox, ttl, receive.once, reporter);
     let rules = InboxRules {
         yes: receive.yes.map(Into::into),
         if_exists: receive.if_exists.into(),
         max_size: receive.max_size,
-        once: receive.once,
         classic: receive.classic.into(),
     };
     let directory = folder.path().to_string_lossy().into_owned();
-    let (inbox, endings) = Inbox::new(host, folder, rules);
+    let inbox = Inbox::new(Arc::clone(&host), folder, rules);
     let port = bound.port();
-    let mut invitation = Invitation { receive: &receive, inbox: &inbox, ui, name, directory, port, chosen: 0, found };
+    let mut invitation = Invitation { receive: &receive, host: &host, ui, name, directory, port, chosen: 0, found };
     invitation.write_files()?;
     let listener = bound.listen().map_err(|error| network(ExitCode::Local, &error))?;
     let (arrivals, arrived) = mpsc::channel(ARRIVALS);
@@ -78,7 +78,9 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
     let door = tokio::spawn(accept::accept(listener, Gate::new(), receive.expose, arrivals, knock));
     let advert = advertise(&invitation);
     invitation.announce(advert.is_some());
-    let result = Attending { inbox: &inbox, arrived, endings, watch, advert, interrupted }.run(&mut invitation).await;
+    let result = Attending { host: &host, inbox: &inbox, arrived, endings, watch, advert, interrupted }
+        .run(&mut invitation)
+        .await;
     door.abort();
     result
 }
@@ -114,7 +116,7 @@ fn advertise(invitation: &Invitation<'_>) -> Option<Advert> {
     }
     let info = AdvertInfo {
         name: invitation.name.clone(),
-        id: invitation.inbox.host().mark(),
+        id: invitation.host.mark(),
         port: invitation.port,
         candidates: invitation.found.clone(),
         classic: Classic::from(invitation.receive.classic) != Classic::Off,
@@ -132,7 +134,7 @@ fn advertise(invitation: &Invitation<'_>) -> Option<Advert> {
 /// Everything that shows how to get here, kept in step with tokens and addresses.
 struct Invitation<'a> {
     receive: &'a Receive,
-    inbox: &'a Inbox,
+    host: &'a Arc<Host>,
     ui: &'a Arc<Ui>,
     name: String,
     directory: String,
@@ -172,7 +174,7 @@ impl Invitation<'_> {
     }
 
     fn show(&self, discoverable: bool) {
-        let Some(link) = self.inbox.host().link(self.drawn(), self.address()) else { return self.ui.hide() };
+        let Some(link) = self.host.link(self.drawn(), self.address()) else { return self.ui.hide() };
         let candidate = &self.found[self.chosen];
         self.ui.show(Board {
             link: link.to_string(),
@@ -182,13 +184,13 @@ impl Invitation<'_> {
             name: self.name.clone(),
             directory: Some(self.directory.clone()),
             discoverable,
-            mark: self.inbox.host().mark(),
+            mark: self.host.mark(),
             warning: candidate.ip.is_loopback().then(|| "only this machine can reach this address".to_owned()),
         });
     }
 
     fn write_files(&self) -> Result<(), (Option<String>, Failure)> {
-        let host = self.inbox.host();
+        let host = self.host;
         let link = |kind| host.link(kind, self.address());
         if let (Some(path), Some(http), Some(qrdrop)) =
             (&self.receive.invite_file, link(LinkKind::Http), link(LinkKind::Qrdrop))
@@ -227,6 +229,7 @@ fn write_png(path: &Path, link: &str) -> Result<(), (Option<String>, Failure)> {
 
 /// The command while it is open.
 struct Attending<'a> {
+    host: &'a Arc<Host>,
     inbox: &'a Arc<Inbox>,
     arrived: mpsc::Receiver<accept::Arrival>,
     endings: mpsc::UnboundedReceiver<TransferEnded>,
@@ -247,9 +250,9 @@ impl Attending<'_> {
     async fn run(mut self, invitation: &mut Invitation<'_>) -> Ended {
         let mut left_failed = std::collections::HashMap::new();
         let leaving = self.attend(invitation, &mut left_failed).await;
-        let under_way = self.inbox.under_way() > 0;
+        let under_way = self.host.under_way() > 0;
         invitation.ui.hide();
-        self.inbox.leave().await;
+        self.host.leave().await;
         if let Some(advert) = self.advert.take() {
             advert.shutdown().await;
         }
@@ -275,7 +278,7 @@ impl Attending<'_> {
         invitation: &mut Invitation<'_>,
         left_failed: &mut std::collections::HashMap<IpAddr, ExitCode>,
     ) -> Leaving {
-        let host = self.inbox.host();
+        let host = self.host;
         let mut keys = invitation.ui.keys();
         let deadline = invitation.receive.timeout.map(|timeout| Instant::now() + timeout);
         let (mut edition, mut somebody_came) = (host.edition(), false);
@@ -321,7 +324,7 @@ impl Attending<'_> {
                 event = advert_event(&mut self.advert) => tell_advert(invitation, event),
                 () = until(renewal) => {}
                 () = host.changed() => {}
-                () = until(deadline), if !somebody_came && self.inbox.under_way() == 0 => return Leaving::NobodyCame,
+                () = until(deadline), if !somebody_came && self.host.under_way() == 0 => return Leaving::NobodyCame,
                 _ = self.interrupted.wait_for(|interrupted| *interrupted) => return Leaving::Asked,
             }
             host.refresh();

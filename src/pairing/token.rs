@@ -55,13 +55,15 @@ impl fmt::Debug for Token {
 pub struct Admission {
     /// Which link it had.
     pub kind: LinkKind,
+    /// A browser has claimed the same token: the guest may have it from a page that was replaced on its way.
+    pub claimed: bool,
     /// The host's proof, to be sent back.
     pub host_proof: [u8; PROOF_BYTES],
 }
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Admission").field("kind", &self.kind).field("claimed", &self.claimed).finish_non_exhaustive()
     }
 }
 
@@ -71,9 +73,6 @@ pub enum Refusal {
     /// No token that is good now gives this proof: wrong, renewed too long ago, or spent.
     #[error("the code is wrong or no longer valid: scan the one on the screen now")]
     Wrong,
-    /// The token is right, but a browser has claimed it: who sends it now may have it from a replaced page.
-    #[error("a phone's browser has already used this code: scan the one on the screen now")]
-    ClaimedByBrowser,
 }
 
 /// A token that is no longer shown.
@@ -81,7 +80,7 @@ struct Old {
     token: Token,
     /// The end of its grace.
     until: Instant,
-    /// Spent for native use.
+    /// By a browser.
     claimed: bool,
 }
 
@@ -215,20 +214,16 @@ impl TokenBook {
         let found = [&self.http, &self.qrdrop].into_iter().find_map(|line| {
             let (token, claimed) = line.good().find(|(token, _)| fits(token))?;
             let host_proof = proof::prove(token.as_bytes(), Purpose::Invite, Direction::Server, binding);
-            Some((Admission { kind: line.kind, host_proof }, claimed))
+            Some(Admission { kind: line.kind, claimed, host_proof })
         });
-        match found {
-            None => {
-                self.note_wrong_try(now);
-                Err(Refusal::Wrong)
-            }
-            Some((_, true)) => Err(Refusal::ClaimedByBrowser),
-            Some((admission, false)) => Ok(admission),
-        }
+        found.ok_or_else(|| {
+            self.note_wrong_try(now);
+            Refusal::Wrong
+        })
     }
 
     /// Admits the browser for which `fits` makes something of an http token that is good at `now`, which is how the
-    /// page's own key derivation stays out of this room. The claimed token is spent for native use; if it was the one
+    /// page's own key derivation stays out of this room. A guest that proves the claimed token is marked; if it was the one
     /// shown, another is drawn at once and the old one admits more browsers for [`GRACE`].
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use tokio::time::{interval, timeout_at};
 
 use super::consent::{Standing, consent, refusal};
 use super::error::SessionError;
+use super::host::Place;
 use super::inbox::{Classic, Inbox, PROGRESS_EVERY, wire_name};
 use crate::classic::{Claim, Repair, Scan};
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer};
@@ -49,51 +50,47 @@ impl Inbox {
         let announced = announced.map_err(|_| SessionError::TooSlow)??;
         pass.promote();
         let peer = Peer { id: address.ip().to_string(), name: String::new(), address, dialect: Dialect::Classic };
-        self.host().reporter.tell(Event::Peer { peer: peer.clone(), label: Standing::OPEN.label });
+        self.host.reporter.tell(Event::Peer { peer: peer.clone(), label: Standing::OPEN.label });
         let transfer = data_encoding::HEXLOWER.encode(&wire_name());
         let offer = offer_of(&transfer, peer, &announced);
-        self.host().reporter.tell(Event::Offer(offer.clone()));
+        self.host.reporter.tell(Event::Offer(offer.clone()));
         let place = match self.consent_to_classic(offer, &announced).await {
             Ok(place) => place,
             Err(SessionError::Declined(refuse)) => {
-                self.host().reporter.tell(Event::Refused { transfer, reason: refuse.text });
+                self.host.reporter.tell(Event::Refused { transfer, reason: refuse.text });
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        self.host().reporter.tell(Event::Accepted { transfer: transfer.clone() });
+        self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
         let (_, stream) = stream.into_parts();
         match self.receive_classic(stream, announced, &transfer).await {
             Ok(finished) => {
                 place.keep();
-                self.host().reporter.tell(finished);
-                self.ended(ExitCode::Ok, address.ip());
+                self.host.reporter.tell(finished);
+                self.host.ended(ExitCode::Ok, address.ip());
             }
             Err(error) => {
                 drop(place);
                 let failure = error.failure();
                 let code = failure.code;
-                self.host().reporter.tell(Event::Failed { transfer: Some(transfer), failure });
-                self.ended(code, address.ip());
+                self.host.reporter.tell(Event::Failed { transfer: Some(transfer), failure });
+                self.host.ended(code, address.ip());
             }
         }
         Ok(())
     }
 
-    async fn consent_to_classic(
-        &self,
-        offer: Offer,
-        announced: &Announced,
-    ) -> Result<super::inbox::Place<'_>, SessionError> {
+    async fn consent_to_classic(&self, offer: Offer, announced: &Announced) -> Result<Place, SessionError> {
         // More digits may still turn out to be data, so only a settled size can be too large.
         if announced.scan.is_settled() && announced.claim.likely == announced.claim.at_most {
             self.within_limits(Some(announced.claim.at_most))?;
         }
         if self.rules.classic == Classic::Ask {
-            let reporter = &*self.host().reporter;
+            let reporter = &*self.host.reporter;
             consent(reporter, self.rules.yes, Standing::OPEN, offer).await.map_err(SessionError::Declined)?;
         }
-        self.take_place()
+        self.host.take_place()
     }
 
     async fn receive_classic(
@@ -142,13 +139,13 @@ impl Inbox {
                     if bytes != seen {
                         seen = bytes;
                         let (transfer, total) = (transfer.to_owned(), Some(claim.at_most.max(bytes)));
-                        self.host().reporter.tell(Event::Progress { transfer, bytes, total });
+                        self.host.reporter.tell(Event::Progress { transfer, bytes, total });
                     }
                 }
             }
         };
         drop(cut);
-        self.host().reporter.tell(Event::Stored {
+        self.host.reporter.tell(Event::Stored {
             transfer: transfer.to_owned(),
             name: placed.name.as_str().to_owned(),
             offered: name,

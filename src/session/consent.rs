@@ -28,6 +28,11 @@ impl Standing {
     pub const VERIFIED: Standing = Standing { label: Label::Verified, counts_as: Level::Verified };
     /// Proven with the `http://` link: the sender knows our key, but the code may have leaked through a phone.
     pub const SCANNED: Standing = Standing { label: Label::Verified, counts_as: Level::Private };
+    /// As [`Standing::SCANNED`], with a code that a browser had used before: its page may have been replaced and have
+    /// passed the code on, so a person is asked whatever they said in advance.
+    pub const CLAIMED: Standing = Standing { label: Label::Private, counts_as: Level::Open };
+    /// A phone's browser that came with the code: its page could have been replaced on the way.
+    pub const BROWSER: Standing = Standing { label: Label::Private, counts_as: Level::Private };
     /// Not encrypted.
     pub const OPEN: Standing = Standing { label: Label::Open, counts_as: Level::Open };
 }
@@ -42,11 +47,7 @@ pub(super) async fn consent(
     if yes.is_some_and(|level| standing.counts_as >= level) {
         return Ok(());
     }
-    let note = yes.and_then(|_| match standing.counts_as {
-        Level::Verified => None,
-        Level::Private => Some("the code was scanned from the screen; whoever saw it could be sending".to_owned()),
-        Level::Open => Some("nothing about this sender is proven, and nothing is encrypted".to_owned()),
-    });
+    let note = note(yes, standing).map(str::to_owned);
     let (code, text) = match reporter.ask(Question::Accept { offer, note }).await {
         Answer::Yes => return Ok(()),
         Answer::No(NoReason::Person) => (RefuseCode::Declined, "the person there said no".to_owned()),
@@ -61,6 +62,19 @@ pub(super) async fn consent(
         }
     };
     Err(refusal(code, text))
+}
+
+/// What a person should know before answering.
+fn note(yes: Option<Level>, standing: Standing) -> Option<&'static str> {
+    match (standing, standing.counts_as) {
+        (Standing::CLAIMED, _) => {
+            Some("a phone's browser has used this code too; a tampered page may have passed it on")
+        }
+        _ if yes.is_none() => None,
+        (_, Level::Verified) => None,
+        (_, Level::Private) => Some("the code was scanned from the screen; whoever saw it could be sending"),
+        (_, Level::Open) => Some("nothing about this sender is proven, and nothing is encrypted"),
+    }
 }
 
 /// A refusal in this version's words.

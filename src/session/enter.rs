@@ -1,6 +1,6 @@
 //! The host's half of pairing: from an arrival to a guest, or to a lane of one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use super::lanes::{LaneHandle, OpenSession};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use crate::events::{Event, ExitCode, Failure};
 use crate::net::accept::Arrival;
+use crate::net::gate::Pass;
 use crate::net::prefixed::Prefixed;
 use crate::pairing::code::{Committed, SixDigits};
 use crate::pairing::tls::{self, Inside};
@@ -34,6 +35,28 @@ pub(super) enum Entrance {
     Guest(Box<Guest>),
     /// A further connection of a session.
     Lane(LaneHandle, Box<HostLane>),
+    /// A browser inside TLS.
+    Browser(Visitor),
+}
+
+/// A browser at the door: nothing of HTTP was read yet.
+pub enum Visitor {
+    /// In the clear.
+    Plain(Arrival),
+    /// Inside TLS.
+    Secure(Box<SecureVisitor>),
+}
+
+/// A browser that has gone through TLS.
+pub struct SecureVisitor {
+    /// The connection.
+    pub stream: server::TlsStream<Prefixed>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its right to prove itself; to be promoted when it has.
+    pub pass: Pass,
+    /// When it must be known, or be closed.
+    pub deadline: tokio::time::Instant,
 }
 
 /// The host's end of a lane: TLS over a blocking socket.
@@ -48,7 +71,13 @@ pub(super) async fn enter(
     let Arrival { stream, peer: address, pass, head_deadline, deadline, .. } = arrival;
     let handshake =
         async { timeout_at(head_deadline, handshake(host, stream)).await.unwrap_or(Err(SessionError::TooSlow)) };
-    let stream = unless_leaving(leaving, handshake).await?;
+    let stream = match unless_leaving(leaving, handshake).await? {
+        (Inside::Native, stream) => stream,
+        (Inside::Web, stream) => {
+            let visitor = Box::new(SecureVisitor { stream, peer: address, pass, deadline });
+            return Ok(Entrance::Browser(Visitor::Secure(visitor)));
+        }
+    };
     let tls = stream.get_ref().1;
     let binding = tls::server_binding(tls, &host.identity).map_err(|error| SessionError::Pairing(error.to_string()))?;
     let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
@@ -106,14 +135,18 @@ pub(super) async fn enter(
     Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role: theirs.role, binding, lane_secret })))
 }
 
-async fn handshake(host: &Host, stream: Prefixed) -> Result<server::TlsStream<Prefixed>, SessionError> {
+async fn handshake(host: &Host, stream: Prefixed) -> Result<(Inside, server::TlsStream<Prefixed>), SessionError> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     // A stranger who speaks other TLS, or none, is no more than one who hangs up.
     let start = start.await.map_err(SessionError::Cut)?;
-    match tls::inside(&start.client_hello()) {
-        Some(Inside::Native) => start.into_stream(Arc::clone(&host.native)).await.map_err(SessionError::Cut),
-        Some(Inside::Web) | None => Err(SessionError::Cut(std::io::ErrorKind::Unsupported.into())),
-    }
+    let inside = tls::inside(&start.client_hello());
+    let inside = inside.ok_or_else(|| SessionError::Cut(std::io::ErrorKind::Unsupported.into()))?;
+    let config = match inside {
+        Inside::Native => &host.native,
+        Inside::Web => &host.web,
+    };
+    let stream = start.into_stream(Arc::clone(config)).await.map_err(SessionError::Cut)?;
+    Ok((inside, stream))
 }
 
 enum Admitted<'a> {
@@ -139,9 +172,10 @@ async fn admit<'a, S: Channel>(
             let admission = host.with_tokens(|tokens| tokens.admit(&proof, binding, Instant::now()));
             let admission = admission.map_err(|refused| SessionError::Pairing(refused.to_string()))?;
             conn.send(&Proof(admission.host_proof)).await?;
-            Ok(Admitted::Known(match admission.kind {
-                LinkKind::Qrdrop => Standing::VERIFIED,
-                LinkKind::Http => Standing::SCANNED,
+            Ok(Admitted::Known(match (admission.kind, admission.claimed) {
+                (LinkKind::Qrdrop, _) => Standing::VERIFIED,
+                (LinkKind::Http, false) => Standing::SCANNED,
+                (LinkKind::Http, true) => Standing::CLAIMED,
             }))
         }
         Method::Code => {

@@ -3,44 +3,78 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::consent::refusal;
 use super::error::SessionError;
 use super::lanes::LaneRegistry;
-use crate::events::Reporter;
+use crate::events::{Event, ExitCode, Reporter};
 use crate::pairing::code::Mismatches;
 use crate::pairing::{Identity, LinkKind, TokenBook, tls};
-use crate::wire::Role;
+use crate::wire::{RefuseCode, Role};
 
-/// The pairing side of a hosting command: its key, its tokens, its name.
+/// How often strangers who failed before anything was accepted are told of, at most: a person or a script learns of
+/// it, and a flood of them buries nothing else.
+const STRANGERS_TOLD: u32 = 20;
+const STRANGERS_WINDOW: Duration = Duration::from_secs(10);
+
+/// The hosting side of a command, whatever it hosts and whichever dialect its guests speak: its key, its tokens, its
+/// name, and what is under way.
 pub struct Host {
     pub(super) identity: Identity,
     pub(super) native: Arc<rustls::ServerConfig>,
+    pub(super) web: Arc<rustls::ServerConfig>,
     tokens: Mutex<TokenBook>,
     pub(super) mismatches: Mutex<Mismatches>,
     pub(super) comparing: Mutex<HashSet<IpAddr>>,
     pub(super) lanes: LaneRegistry,
-    pub(super) reporter: Arc<dyn Reporter>,
-    pub(super) name: String,
+    pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) name: String,
     pub(super) role: Role,
+    /// Whether one finished transfer is all there will be.
+    once: bool,
+    under_way: AtomicUsize,
+    /// With `once`: a transfer has the place, or has been finished.
+    taken: AtomicBool,
+    /// Strangers told of since then.
+    strangers: Mutex<(Instant, u32)>,
+    ended: mpsc::UnboundedSender<Ended>,
+    leaving: watch::Sender<bool>,
     changed: Notify,
 }
 
+/// How a transfer that a person or a flag had accepted came out.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Who it was, as far as an address tells.
+    pub address: IpAddr,
+    /// `Ok` if everything accepted was stored.
+    pub result: Result<(), ExitCode>,
+    /// A person at this end found something wrong: with `once` there is nothing more to wait for.
+    pub given_up: bool,
+}
+
 impl Host {
-    /// A host named `name`, whose tokens are renewed every `ttl`.
+    /// A host named `name`, whose tokens are renewed every `ttl`; with `once` for a single device. Each transfer that
+    /// was accepted is reported through the channel when it ends.
     pub fn new(
         identity: Identity,
         name: String,
         role: Role,
         ttl: Option<Duration>,
+        once: bool,
         reporter: Arc<dyn Reporter>,
-    ) -> Self {
-        Host {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Ended>) {
+        let (ended, endings) = mpsc::unbounded_channel();
+        let host = Host {
             native: tls::native_server_config(&identity),
+            web: tls::web_server_config(&identity),
             tokens: Mutex::new(TokenBook::new(ttl, Instant::now())),
             mismatches: Mutex::default(),
             comparing: Mutex::default(),
@@ -49,8 +83,15 @@ impl Host {
             reporter,
             name,
             role,
+            once,
+            under_way: AtomicUsize::new(0),
+            taken: AtomicBool::new(false),
+            strangers: Mutex::new((Instant::now(), 0)),
+            ended,
+            leaving: watch::Sender::new(false),
             changed: Notify::new(),
-        }
+        };
+        (Arc::new(host), endings)
     }
 
     /// The key mark that a guest sees too.
@@ -75,7 +116,7 @@ impl Host {
     }
 
     /// What a guest does to the tokens.
-    pub(super) fn with_tokens<T>(&self, step: impl FnOnce(&mut TokenBook) -> T) -> T {
+    pub(crate) fn with_tokens<T>(&self, step: impl FnOnce(&mut TokenBook) -> T) -> T {
         let result = step(&mut lock(&self.tokens));
         self.changed.notify_one();
         result
@@ -97,9 +138,86 @@ impl Host {
         lock(&self.mismatches).reopen();
     }
 
-    /// Nobody else may pair with the links.
-    pub(super) fn spend(&self) {
-        self.with_tokens(TokenBook::spend);
+    /// How many transfers are accepted and not ended.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Raised when this program leaves. A session holds it to its end, see [`Host::leave`].
+    pub(crate) fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
+    }
+
+    /// Ends every session: each tells its peer. Returns once they have, or after a moment.
+    pub async fn leave(&self) {
+        self.leaving.send_replace(true);
+        // Each session holds a receiver of `leaving` and drops it as its last act.
+        let _ = timeout(Duration::from_secs(3), self.leaving.closed()).await;
+    }
+
+    /// Tells of somebody who failed before anything was accepted.
+    pub(crate) fn tell_stranger(&self, address: IpAddr, error: &SessionError) {
+        if matches!(error, SessionError::Interrupted) || !self.one_more_stranger() {
+            return;
+        }
+        let mut failure = error.failure();
+        failure.message = format!("{} ({address})", failure.message);
+        self.reporter.tell(Event::Failed { transfer: None, failure });
+    }
+
+    fn one_more_stranger(&self) -> bool {
+        let mut told = lock(&self.strangers);
+        if told.0.elapsed() >= STRANGERS_WINDOW {
+            *told = (Instant::now(), 0);
+        }
+        told.1 += 1;
+        told.1 <= STRANGERS_TOLD
+    }
+
+    /// Reports how a transfer came out that had been accepted.
+    pub(crate) fn ended(&self, code: ExitCode, address: IpAddr) {
+        let result = if code == ExitCode::Ok { Ok(()) } else { Err(code) };
+        self.report(Ended { address, result, given_up: false });
+    }
+
+    pub(super) fn report(&self, ended: Ended) {
+        // Nobody listens once the command is leaving.
+        let _ = self.ended.send(ended);
+    }
+
+    /// The place of an accepted transfer. With `once`, of two accepted at the same moment one gets it.
+    pub(crate) fn take_place(self: &Arc<Self>) -> Result<Place, SessionError> {
+        if self.once && self.taken.swap(true, Ordering::AcqRel) {
+            let text = "one transfer is all that is taken there, and another has the place";
+            return Err(SessionError::Declined(refusal(RefuseCode::Busy, text)));
+        }
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Ok(Place { host: Arc::clone(self), kept: false })
+    }
+}
+
+/// A transfer that was accepted. With `once` it holds the only place until it fails.
+pub(crate) struct Place {
+    host: Arc<Host>,
+    kept: bool,
+}
+
+impl Place {
+    /// It succeeded: with `once` nobody else gets in.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+        if self.host.once {
+            self.host.with_tokens(TokenBook::spend);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.host.under_way.fetch_sub(1, Ordering::AcqRel);
+        if !self.kept {
+            self.host.taken.store(false, Ordering::Release);
+        }
     }
 }
 

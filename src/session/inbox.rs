@@ -1,18 +1,16 @@
 //! The receiver's side: what is offered, who decides, what is stored and acknowledged.
 
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, timeout};
+use tokio::sync::watch;
+use tokio::time::interval;
 
 use super::conn::PING_EVERY;
-use super::consent::{Level, consent, refusal};
-use super::enter::{Entrance, Guest, enter};
+use super::consent::{Level, Standing, consent, refusal};
+use super::enter::{Entrance, Guest, Visitor, enter};
 use super::error::{SessionError, Unconfirmed};
-use super::host::{Host, lock, raised, unless_leaving};
+use super::host::{Ended, Host, Place, raised, unless_leaving};
 use super::offer::{Manifest, Unfrozen};
 use super::opening::part;
 use super::receiving::receive;
@@ -24,11 +22,6 @@ use crate::wire::{Kind, Offer, OfferEnd, Ping, RefuseCode, Role};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-
-/// How often strangers who failed before anything was accepted are told of, at most: a person or a script learns of
-/// it, and a flood of them buries nothing else.
-const STRANGERS_TOLD: u32 = 20;
-const STRANGERS_WINDOW: Duration = Duration::from_secs(10);
 
 /// What is done with tutorial senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,104 +42,47 @@ pub struct InboxRules {
     pub if_exists: IfExists,
     /// The largest transfer in bytes.
     pub max_size: Option<u64>,
-    /// Whether one finished transfer is all there will be.
-    pub once: bool,
     /// Tutorial senders.
     pub classic: Classic,
 }
 
-/// How a transfer that a person or a flag had accepted came out.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// Who it was, as far as an address tells.
-    pub address: IpAddr,
-    /// `Ok` if everything accepted was stored.
-    pub result: Result<(), ExitCode>,
-    /// A person at this end found something wrong: with `once` there is nothing more to wait for.
-    pub given_up: bool,
-}
-
 /// A folder that others may send to; shared by all sessions.
 pub struct Inbox {
-    pub(super) host: Host,
-    pub(super) folder: Arc<Folder>,
-    pub(super) rules: InboxRules,
-    pub(super) under_way: AtomicUsize,
-    /// With `once`: a transfer has the place, or has been finished.
-    taken: AtomicBool,
-    /// Strangers told of since then.
-    strangers: Mutex<(Instant, u32)>,
-    ended: mpsc::UnboundedSender<Ended>,
-    pub(super) leaving: watch::Sender<bool>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) rules: InboxRules,
 }
 
 impl Inbox {
-    /// Opens the inbox. Each transfer that was accepted is reported through the channel when it ends.
-    pub fn new(host: Host, folder: Arc<Folder>, rules: InboxRules) -> (Arc<Self>, mpsc::UnboundedReceiver<Ended>) {
-        let (ended, endings) = mpsc::unbounded_channel();
-        let inbox = Inbox {
-            host,
-            folder,
-            rules,
-            under_way: AtomicUsize::new(0),
-            taken: AtomicBool::new(false),
-            strangers: Mutex::new((Instant::now(), 0)),
-            ended,
-            leaving: watch::Sender::new(false),
-        };
-        (Arc::new(inbox), endings)
+    /// Opens the inbox.
+    pub fn new(host: Arc<Host>, folder: Arc<Folder>, rules: InboxRules) -> Arc<Self> {
+        Arc::new(Inbox { host, folder, rules })
     }
 
-    /// Key, tokens and name.
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// How many transfers are accepted and not ended.
-    pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Acquire)
-    }
-
-    /// Ends every session: each tells its peer. Returns once they have, or after a moment.
-    pub async fn leave(&self) {
-        self.leaving.send_replace(true);
-        // Each session holds a receiver of `leaving` and drops it as its last act.
-        let _ = timeout(Duration::from_secs(3), self.leaving.closed()).await;
-    }
-
-    /// Serves one connection, whatever it speaks, to its end.
-    pub async fn serve(&self, arrival: Arrival) {
-        let mut leaving = self.leaving.subscribe();
-        let address = arrival.peer;
-        let dialect = arrival.dialect;
-        let result = match dialect {
-            Dialect::Native => self.serve_native(arrival, &mut leaving).await,
+    /// Serves one connection of our own protocol or the tutorial's to its end. A browser is handed back.
+    pub async fn serve(&self, arrival: Arrival) -> Option<Visitor> {
+        let mut leaving = self.host.leaving();
+        let address = arrival.peer.ip();
+        let served = match arrival.dialect {
+            Dialect::Web => return Some(Visitor::Plain(arrival)),
             // Their senders can't be told anything.
-            Dialect::Classic { .. } => unless_leaving(&mut leaving, self.serve_classic(arrival)).await,
-            Dialect::Web => unless_leaving(&mut leaving, super::web_notice::serve(arrival)).await,
+            Dialect::Classic { .. } => unless_leaving(&mut leaving, self.serve_classic(arrival)).await.map(|()| None),
+            Dialect::Native => self.serve_native(arrival, &mut leaving).await,
         };
-        if let Err(error) = result
-            && !matches!(error, SessionError::Interrupted)
-            && self.one_more_stranger()
-        {
-            let mut failure = error.failure();
-            failure.message = format!("{} ({})", failure.message, address.ip());
-            self.host.reporter.tell(Event::Failed { transfer: None, failure });
-        }
+        served.unwrap_or_else(|error| {
+            self.host.tell_stranger(address, &error);
+            None
+        })
     }
 
-    fn one_more_stranger(&self) -> bool {
-        let mut told = lock(&self.strangers);
-        if told.0.elapsed() >= STRANGERS_WINDOW {
-            *told = (Instant::now(), 0);
-        }
-        told.1 += 1;
-        told.1 <= STRANGERS_TOLD
-    }
-
-    async fn serve_native(&self, arrival: Arrival, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
+    async fn serve_native(
+        &self,
+        arrival: Arrival,
+        leaving: &mut watch::Receiver<bool>,
+    ) -> Result<Option<Visitor>, SessionError> {
         let address = arrival.peer.ip();
         match enter(&self.host, arrival, leaving).await {
+            Ok(Entrance::Browser(visitor)) => Ok(Some(visitor)),
             Ok(Entrance::Lane(handle, mut stream)) => {
                 let done = move || {
                     let ended = receive_lane(&mut stream, &handle.session.incoming);
@@ -155,26 +91,19 @@ impl Inbox {
                     stream.conn.send_close_notify();
                     let _ = stream.conn.complete_io(&mut stream.sock);
                 };
-                std::thread::Builder::new().spawn(done).map(drop).map_err(SessionError::Cut)
+                std::thread::Builder::new().spawn(done).map(|_| None).map_err(SessionError::Cut)
             }
-            Ok(Entrance::Guest(guest)) => self.serve_guest(*guest, leaving).await,
+            Ok(Entrance::Guest(guest)) => self.serve_guest(*guest, leaving).await.map(|()| None),
             // A stranger who only knocked and left is not worth a person's attention.
-            Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(()),
+            Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(None),
             // Where a person took part; a stranger alone can't fail the command.
             Err(SessionError::CodeDiffers(who @ (Unconfirmed::Here | Unconfirmed::There))) => {
                 let given_up = matches!(who, Unconfirmed::Here);
-                // Nobody listens once the command is leaving.
-                let _ = self.ended.send(Ended { address, result: Err(ExitCode::Pairing), given_up });
+                self.host.report(Ended { address, result: Err(ExitCode::Pairing), given_up });
                 Err(SessionError::CodeDiffers(who))
             }
             Err(error) => Err(error),
         }
-    }
-
-    pub(super) fn ended(&self, code: ExitCode, address: IpAddr) {
-        let result = if code == ExitCode::Ok { Ok(()) } else { Err(code) };
-        // Nobody listens once the command is leaving.
-        let _ = self.ended.send(Ended { address, result, given_up: false });
     }
 
     async fn serve_guest(&self, mut guest: Guest, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
@@ -199,7 +128,7 @@ impl Inbox {
             Ok(finished) => {
                 place.keep();
                 self.host.reporter.tell(finished);
-                self.ended(ExitCode::Ok, address);
+                self.host.ended(ExitCode::Ok, address);
                 guest.conn.close().await;
             }
             Err(error) => {
@@ -208,7 +137,7 @@ impl Inbox {
                 let code = failure.code;
                 self.host.reporter.tell(Event::Failed { transfer: Some(transfer), failure });
                 part(guest.conn, error).await;
-                self.ended(code, address);
+                self.host.ended(code, address);
             }
         }
         Ok(())
@@ -230,7 +159,7 @@ impl Inbox {
     }
 
     /// Whether it is taken. The refusal, if any, is not said yet.
-    async fn decide(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Place<'_>, SessionError> {
+    async fn decide(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Place, SessionError> {
         let (files, entries, entries_left_out) = manifest.told();
         let offer = Told {
             transfer: manifest.transfer.clone(),
@@ -243,22 +172,26 @@ impl Inbox {
         };
         self.host.reporter.tell(Event::Offer(offer.clone()));
         manifest.plan().map_err(SessionError::Declined)?;
-        self.within_limits(manifest.bytes)?;
-        let mut leaving = self.leaving.subscribe();
+        let mut leaving = self.host.leaving();
         let mut ping = interval(PING_EVERY);
-        let mut asked = std::pin::pin!(consent(&*self.host.reporter, self.rules.yes, guest.standing, offer));
+        let mut asked = std::pin::pin!(self.admit(guest.standing, offer));
         loop {
             tokio::select! {
-                answer = &mut asked => {
-                    answer.map_err(SessionError::Declined)?;
-                    return self.take_place();
-                }
+                admitted = &mut asked => return admitted,
                 // Nothing but a farewell is due from the sender now.
                 frame = guest.conn.recv(|_| false) => drop(frame?),
                 _ = ping.tick() => guest.conn.send(&Ping).await?,
                 () = raised(&mut leaving) => return Err(SessionError::Interrupted),
             }
         }
+    }
+
+    /// Takes an offer within the limits by the rule of `--yes` or the answer of a person.
+    pub(crate) async fn admit(&self, standing: Standing, offer: Told) -> Result<Place, SessionError> {
+        self.within_limits(offer.bytes)?;
+        let asked = consent(&*self.host.reporter, self.rules.yes, standing, offer).await;
+        asked.map_err(SessionError::Declined)?;
+        self.host.take_place()
     }
 
     pub(super) fn within_limits(&self, bytes: Option<u64>) -> Result<(), SessionError> {
@@ -270,44 +203,9 @@ impl Inbox {
             _ => Ok(()),
         }
     }
-
-    /// With `--once`, of two accepted at the same moment one gets the place.
-    pub(super) fn take_place(&self) -> Result<Place<'_>, SessionError> {
-        if self.rules.once && self.taken.swap(true, Ordering::AcqRel) {
-            let text = "one transfer is all that is taken there, and another has the place";
-            return Err(SessionError::Declined(refusal(RefuseCode::Busy, text)));
-        }
-        self.under_way.fetch_add(1, Ordering::AcqRel);
-        Ok(Place { inbox: self, kept: false })
-    }
 }
 
 /// A random name for a session or transfer.
 pub(super) fn wire_name() -> [u8; 16] {
     *crate::pairing::Token::random().as_bytes()
-}
-
-/// A transfer that was accepted. With `--once` it holds the only place until it fails.
-pub(super) struct Place<'a> {
-    inbox: &'a Inbox,
-    kept: bool,
-}
-
-impl Place<'_> {
-    /// It succeeded: with `--once` nobody else gets in.
-    pub(super) fn keep(mut self) {
-        self.kept = true;
-        if self.inbox.rules.once {
-            self.inbox.host.spend();
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.inbox.under_way.fetch_sub(1, Ordering::AcqRel);
-        if !self.kept {
-            self.inbox.taken.store(false, Ordering::Release);
-        }
-    }
 }

@@ -17,15 +17,15 @@ mod opening;
 mod receiving;
 mod sender;
 mod visit;
-mod web_notice;
 
 #[cfg(test)]
 mod tests;
 
 pub use classic_sender::ClassicSender;
 pub use consent::{Level, Standing};
+pub use enter::{SecureVisitor, Visitor};
 pub use error::{SessionError, Unconfirmed};
-pub use host::Host;
-pub use inbox::{Classic, Ended, Inbox, InboxRules};
+pub use host::{Ended, Host};
+pub use inbox::{Classic, Inbox, InboxRules};
 pub use sender::Sender;
 pub use visit::Target;

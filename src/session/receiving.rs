@@ -101,7 +101,7 @@ impl Receiving<'_> {
         mut faulty: mpsc::UnboundedReceiver<LaneError>,
         open_lanes: impl Fn() -> usize,
     ) -> Result<(), SessionError> {
-        let mut leaving = self.inbox.leaving.subscribe();
+        let mut leaving = self.inbox.host.leaving();
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = interval(PING_EVERY);

@@ -116,8 +116,8 @@ async fn leaving_stores_nothing_of_a_tutorial_sender_under_way() {
     let mut socket = TcpStream::connect(open.address).await.unwrap();
     socket.write_all(b"a<SEPARATOR>5hello").await.unwrap();
     theirs.told(|event| matches!(event, Event::Accepted { .. }).then_some(())).await;
-    open.inbox.leave().await;
-    assert_eq!(open.inbox.under_way(), 0);
+    open.inbox.host.leave().await;
+    assert_eq!(open.inbox.host.under_way(), 0);
     assert!(!theirs.story().contains(&"stored".to_owned()));
     // The reader has ended with the session: its partial area goes with it.
     while open.folder.path().join(".qrdrop-partial").exists() {

@@ -99,7 +99,7 @@ async fn e11_hanging_up_on_a_code_that_does_not_suit_counts_as_a_mismatch() {
     };
     assert_eq!(closed.code, RefuseCode::CodeDiffers);
     assert!(open.endings.try_recv().is_err(), "a stranger alone fails nothing");
-    open.inbox.host().renew();
+    open.inbox.host.renew();
     assert!(peek(open.address).await.is_ok(), "a person opens it again");
 }
 
@@ -120,7 +120,7 @@ async fn leaving_ends_a_comparison_with_a_word() {
     let open = open(rules(), &theirs);
     let mut conn = peek(open.address).await.unwrap();
     theirs.questions_open(1).await;
-    let (left, ()) = tokio::join!(conn.recv(|_| true), open.inbox.leave());
+    let (left, ()) = tokio::join!(conn.recv(|_| true), open.inbox.host.leave());
     assert!(matches!(left, Err(SessionError::Refused(refuse)) if refuse.code == RefuseCode::Cancelled));
     theirs.questions_open(0).await;
 }

@@ -1,6 +1,7 @@
 use super::recorder::{NO, Scripted, YES};
 use super::*;
 use crate::events::{Event, Label, NoReason, Question};
+use crate::pairing::TokenBook;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_arrives_and_both_sides_tell_the_same_story() {
@@ -22,7 +23,7 @@ async fn a_folder_arrives_and_both_sides_tell_the_same_story() {
         });
         assert_eq!(label.await, Label::Verified);
     }
-    assert_eq!(open.inbox.under_way(), 0);
+    assert_eq!(open.inbox.host.under_way(), 0);
     drop(sender.folder);
 }
 
@@ -81,7 +82,7 @@ async fn an_offer_over_the_size_limit_is_refused_unasked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn e07_of_two_accepted_at_the_same_moment_once_takes_exactly_one() {
     let theirs = Recorder::answering([YES, YES]);
-    let mut open = open(InboxRules { once: true, yes: None, ..rules() }, &theirs);
+    let mut open = open_for(true, InboxRules { yes: None, ..rules() }, &theirs);
     let senders = [b"one", b"two"].map(|content| sending(&[("a.txt", content)], &Recorder::answering([])));
     let target = open.invited(LinkKind::Qrdrop);
     let (first, second) = tokio::join!(senders[0].send(&target), senders[1].send(&target));
@@ -95,7 +96,7 @@ async fn e07_of_two_accepted_at_the_same_moment_once_takes_exactly_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn once_keeps_its_place_for_the_next_when_a_transfer_fails() {
-    let mut open = open(InboxRules { once: true, ..rules() }, &Recorder::answering([]));
+    let mut open = open_for(true, rules(), &Recorder::answering([]));
     let sender = sending(&[("a.txt", b"content")], &Recorder::answering([]));
     fs::write(sender.folder.path().join("a.txt"), b"changed").unwrap();
     fs::write(sender.folder.path().join("a.txt"), b"changed again").unwrap();
@@ -109,10 +110,10 @@ async fn a_wrong_token_is_exit_6_and_nothing_is_told_of_the_offer() {
     let theirs = Recorder::answering([]);
     let mut open = open(rules(), &theirs);
     let target = open.invited(LinkKind::Qrdrop);
-    open.inbox.host().spend();
+    open.inbox.host.with_tokens(TokenBook::spend);
     let sender = sending(&[("secret-name", b"a")], &Recorder::answering([]));
     assert_eq!(sender.fails(&target).await.code, ExitCode::Pairing);
-    open.inbox.host().renew();
+    open.inbox.host.renew();
     assert_eq!(sender.fails(&target).await.code, ExitCode::Pairing);
     assert!(!theirs.story().contains(&"offer".to_owned()));
     open.still_works().await;
@@ -122,7 +123,7 @@ async fn a_wrong_token_is_exit_6_and_nothing_is_told_of_the_offer() {
 async fn another_key_at_the_address_is_exit_6_before_a_name_leaves() {
     let theirs = Recorder::answering([]);
     let (honest, other) = (open(rules(), &theirs), open(rules(), &theirs));
-    let target = invited(honest.inbox.host(), LinkKind::Qrdrop, other.address);
+    let target = invited(&honest.inbox.host, LinkKind::Qrdrop, other.address);
     let failure = sending(&[("a", b"a")], &Recorder::answering([])).fails(&target).await;
     assert_eq!(failure.code, ExitCode::Pairing);
     assert!(failure.message.contains("does not hold the key"), "{}", failure.message);
@@ -136,7 +137,7 @@ async fn leaving_tells_a_sender_whose_offer_stands_and_withdraws_the_question() 
     let target = open.invited(LinkKind::Qrdrop);
     let leave = async {
         theirs.questions_open(1).await;
-        open.inbox.leave().await;
+        open.inbox.host.leave().await;
     };
     let (failure, ()) = tokio::join!(sender.fails(&target), leave);
     assert_eq!(failure.code, ExitCode::Incomplete);

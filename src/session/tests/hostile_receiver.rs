@@ -33,7 +33,7 @@ fn right(id: u32) -> Stored {
 /// to their end; what comes over them is thrown away.
 async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Result<(), Failure>, Arc<Recorder>) {
     let reporter = Recorder::answering([]);
-    let (theirs, (address, mut arrivals, _)) = (host(Role::Inbox, &Recorder::answering([])), door());
+    let (theirs, (address, mut arrivals, _)) = (host(Role::Inbox, false, &Recorder::answering([])).0, door());
     let target = invited(&theirs, LinkKind::Qrdrop, address);
     let sender = sending(&[("a", CONTENT), ("b", CONTENT)], &reporter);
     let folder = tempfile::tempdir().unwrap();
@@ -258,7 +258,7 @@ async fn a_receiver_that_hangs_up_is_exit_5() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_takes_no_files_is_told_none() {
     let theirs = Recorder::answering([]);
-    let host = host(Role::Outbox, &theirs);
+    let (host, _) = host(Role::Outbox, false, &theirs);
     let (address, mut arrivals, _) = door();
     let sender = sending(&[("a", CONTENT)], &Recorder::answering([]));
     let target = invited(&host, LinkKind::Qrdrop, address);

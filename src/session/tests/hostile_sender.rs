@@ -130,7 +130,7 @@ async fn every_frame_out_of_its_phase_is_refused() {
         };
         assert_eq!(code, RefuseCode::Malformed, "{says:?}");
     }
-    assert_eq!((open.names().len(), open.inbox.under_way()), (0, 0));
+    assert_eq!((open.names().len(), open.inbox.host.under_way()), (0, 0));
     open.still_works().await;
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::recorder::Recorder;
-use super::inbox::{Classic, Ended, Inbox, InboxRules};
+use super::host::{Ended, Host};
+use super::inbox::{Classic, Inbox, InboxRules};
 use super::visit::{Target, Visit, visit};
-use super::{Host, Level, Sender};
+use super::{Level, Sender};
 use crate::events::{ExitCode, Failure};
 use crate::net::accept::{Arrival, accept};
 use crate::net::gate::Gate;
@@ -39,18 +40,12 @@ fn door() -> (SocketAddr, mpsc::Receiver<Arrival>, JoinHandle<()>) {
 }
 
 fn rules() -> InboxRules {
-    InboxRules {
-        yes: Some(Level::Private),
-        if_exists: IfExists::Rename,
-        max_size: None,
-        once: false,
-        classic: Classic::Ask,
-    }
+    InboxRules { yes: Some(Level::Private), if_exists: IfExists::Rename, max_size: None, classic: Classic::Ask }
 }
 
-fn host(role: Role, reporter: &Arc<Recorder>) -> Host {
+fn host(role: Role, once: bool, reporter: &Arc<Recorder>) -> (Arc<Host>, mpsc::UnboundedReceiver<Ended>) {
     let identity = Identity::fresh(&[]).unwrap();
-    Host::new(identity, "host".to_owned(), role, None, reporter.clone())
+    Host::new(identity, "host".to_owned(), role, None, once, reporter.clone())
 }
 
 /// A running inbox.
@@ -70,8 +65,13 @@ impl Drop for Open {
 }
 
 fn open(rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
+    open_for(false, rules, reporter)
+}
+
+fn open_for(once: bool, rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
     let folder = tempfile::tempdir().unwrap();
-    let (inbox, endings) = Inbox::new(host(Role::Inbox, reporter), Folder::open(folder.path()).unwrap(), rules);
+    let (host, endings) = host(Role::Inbox, once, reporter);
+    let inbox = Inbox::new(host, Folder::open(folder.path()).unwrap(), rules);
     let (address, mut arrivals, _) = door();
     let served = Arc::clone(&inbox);
     let serving = tokio::spawn(async move {
@@ -85,7 +85,7 @@ fn open(rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
 
 impl Open {
     fn invited(&self, kind: LinkKind) -> Target {
-        invited(self.inbox.host(), kind, self.address)
+        invited(&self.inbox.host, kind, self.address)
     }
 
     /// A guest that has paired and said hello, and does what a test wants from there.
