@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout_at};
 
-use super::consent::{Standing, consent, refusal};
+use super::consent::{Standing, Way, consent, refusal};
 use super::error::SessionError;
 use super::host::Place;
 use super::inbox::{Classic, Inbox, PROGRESS_EVERY, wire_name};
@@ -88,7 +88,7 @@ impl Inbox {
         }
         if self.rules.classic == Classic::Ask {
             let reporter = &*self.host.reporter;
-            consent(reporter, self.rules.yes, Standing::OPEN, offer).await.map_err(SessionError::Declined)?;
+            consent(reporter, Way::In, self.rules.yes, Standing::OPEN, offer).await.map_err(SessionError::Declined)?;
         }
         self.host.take_place()
     }

@@ -41,6 +41,8 @@ pub(super) struct Conn<S> {
     read: Vec<u8>,
     /// How many bytes of `read` were handed out.
     taken: usize,
+    /// Bytes that are read in one go beyond the frame that is due.
+    ahead: usize,
     heard: Instant,
 }
 
@@ -71,7 +73,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel for server::TlsStream<T> {
 
 impl<S: Channel> Conn<S> {
     pub(super) fn new(stream: S) -> Self {
-        Conn { stream, read: Vec::new(), taken: 0, heard: Instant::now() }
+        Conn { stream, read: Vec::new(), taken: 0, ahead: STEP, heard: Instant::now() }
+    }
+
+    /// Reads no byte beyond the frame that is due, so that whatever follows can be read from the stream itself.
+    pub(super) fn frugal(stream: S) -> Self {
+        Conn { ahead: 0, ..Conn::new(stream) }
     }
 
     /// Gives the stream back. Fails if the peer has sent frames that nobody has read.
@@ -105,6 +112,22 @@ impl<S: Channel> Conn<S> {
         }
     }
 
+    /// Waits for a decision at this side, while nothing is due from the peer but signs of life or its end.
+    pub(super) async fn attentive_during<T>(
+        &mut self,
+        decision: impl Future<Output = Result<T, SessionError>>,
+    ) -> Result<T, SessionError> {
+        let mut decision = pin!(decision);
+        let mut ping = interval(PING_EVERY);
+        loop {
+            tokio::select! {
+                decided = &mut decision => return decided,
+                frame = self.recv(|_| false) => drop(frame?),
+                _ = ping.tick() => self.send(&Ping).await?,
+            }
+        }
+    }
+
     /// The next frame whose kind `allowed` accepts. A refusal is an error, a ping is swallowed.
     pub(super) async fn recv(&mut self, allowed: impl Fn(Kind) -> bool) -> Result<Frame, SessionError> {
         loop {
@@ -126,6 +149,7 @@ impl<S: Channel> Conn<S> {
     async fn next(&mut self, allowed: &impl Fn(Kind) -> bool) -> Result<Frame, SessionError> {
         loop {
             let unread = &self.read[self.taken..];
+            let mut due = HEADER_LEN;
             if let Some(bytes) = unread.first_chunk::<HEADER_LEN>() {
                 let header = Header::parse(*bytes).map_err(SessionError::bad_frame)?;
                 if !allowed(header.kind) && !matches!(header.kind, Kind::Ping | Kind::Refuse) {
@@ -137,12 +161,15 @@ impl<S: Channel> Conn<S> {
                     self.taken += end;
                     return Ok(Frame { kind: header.kind, payload });
                 }
+                due = end;
             }
+            let most = due - unread.len() + self.ahead;
             // Once for each read, not for each frame: a flood of pings would make that costly.
             self.read.drain(..self.taken);
             self.taken = 0;
             self.read.reserve(STEP);
-            let read = timeout_at(self.heard + SILENCE, self.stream.read_buf(&mut self.read)).await;
+            let read =
+                timeout_at(self.heard + SILENCE, (&mut self.stream).take(most as u64).read_buf(&mut self.read)).await;
             if read.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)? == 0 {
                 return Err(SessionError::Cut(io::ErrorKind::UnexpectedEof.into()));
             }

@@ -37,9 +37,19 @@ impl Standing {
     pub const OPEN: Standing = Standing { label: Label::Open, counts_as: Level::Open };
 }
 
-/// Takes the offer by the rule of `--yes`, or asks. A no comes with what to tell the peer.
+/// Which way an offer would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The peer offers.
+    In,
+    /// The peer wants what is offered here.
+    Out,
+}
+
+/// Takes the offer, or gives it, by the rule of `--yes`, or asks. A no comes with what to tell the peer.
 pub(super) async fn consent(
     reporter: &dyn Reporter,
+    way: Way,
     yes: Option<Level>,
     standing: Standing,
     offer: Offer,
@@ -47,16 +57,17 @@ pub(super) async fn consent(
     if yes.is_some_and(|level| standing.counts_as >= level) {
         return Ok(());
     }
-    let note = note(yes, standing).map(str::to_owned);
+    let note = note(way, yes, standing).map(str::to_owned);
     let (code, text) = match reporter.ask(Question::Accept { offer, note }).await {
         Answer::Yes => return Ok(()),
         Answer::No(NoReason::Person) => (RefuseCode::Declined, "the person there said no".to_owned()),
         Answer::No(NoReason::Timeout) => (RefuseCode::NoAnswer, "nobody answered there in time".to_owned()),
         Answer::No(NoReason::NoTerminal) => {
-            let flag = match standing.counts_as {
-                Level::Verified => "`--yes`",
-                Level::Private => "`--yes=private`",
-                Level::Open => "`--classic accept` or `--yes=open`",
+            let flag = match (way, standing.counts_as) {
+                (_, Level::Verified) => "`--yes`",
+                (_, Level::Private) => "`--yes=private`",
+                (Way::In, Level::Open) => "`--classic accept` or `--yes=open`",
+                (Way::Out, Level::Open) => "`--yes=open`",
             };
             (RefuseCode::NobodyToAsk, format!("there is no terminal there to ask at, and it runs without {flag}"))
         }
@@ -65,15 +76,22 @@ pub(super) async fn consent(
 }
 
 /// What a person should know before answering.
-fn note(yes: Option<Level>, standing: Standing) -> Option<&'static str> {
-    match (standing, standing.counts_as) {
-        (Standing::CLAIMED, _) => {
+fn note(way: Way, yes: Option<Level>, standing: Standing) -> Option<&'static str> {
+    match (way, standing, standing.counts_as) {
+        (Way::In, Standing::CLAIMED, _) => {
             Some("a phone's browser has used this code too; a tampered page may have passed it on")
         }
+        (Way::Out, Standing::CLAIMED, _) => Some(
+            "it wants to take this; a phone's browser has used the code too, and a tampered page may have passed it on",
+        ),
+        (Way::Out, _, Level::Open) => {
+            Some("it wants to take this; nothing about who asks is proven, and nothing is encrypted")
+        }
+        (Way::Out, ..) => Some("it wants to take this"),
         _ if yes.is_none() => None,
-        (_, Level::Verified) => None,
-        (_, Level::Private) => Some("the code was scanned from the screen; whoever saw it could be sending"),
-        (_, Level::Open) => Some("nothing about this sender is proven, and nothing is encrypted"),
+        (Way::In, _, Level::Verified) => None,
+        (Way::In, _, Level::Private) => Some("the code was scanned from the screen; whoever saw it could be sending"),
+        (Way::In, _, Level::Open) => Some("nothing about this sender is proven, and nothing is encrypted"),
     }
 }
 

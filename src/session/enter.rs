@@ -11,7 +11,7 @@ use tokio_rustls::{LazyConfigAcceptor, server};
 use super::conn::{Channel, Conn};
 use super::consent::{Standing, refusal};
 use super::error::{SessionError, Unconfirmed};
-use super::host::{Host, lock, unless_leaving};
+use super::host::{Ended, Host, lock, unless_leaving};
 use super::lanes::{LaneHandle, OpenSession};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use crate::events::{Event, ExitCode, Failure};
@@ -61,6 +61,38 @@ pub struct SecureVisitor {
 
 /// The host's end of a lane: TLS over a blocking socket.
 pub(super) type HostLane = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
+
+/// Who came with something to say.
+pub(super) enum Caller {
+    /// A program of our own protocol.
+    Guest(Box<Guest>),
+    /// A browser.
+    Browser(Visitor),
+}
+
+/// Takes an arrival of the native dialect to the point where a guest has its say. Lanes of a session begin their work,
+/// and who only knocked is forgotten: `None`.
+pub(super) async fn answer(
+    host: &Host,
+    arrival: Arrival,
+    leaving: &mut watch::Receiver<bool>,
+) -> Result<Option<Caller>, SessionError> {
+    let address = arrival.peer.ip();
+    match enter(host, arrival, leaving).await {
+        Ok(Entrance::Guest(guest)) => Ok(Some(Caller::Guest(guest))),
+        Ok(Entrance::Browser(visitor)) => Ok(Some(Caller::Browser(visitor))),
+        Ok(Entrance::Lane(handle, stream)) => handle.run(*stream).map(|()| None),
+        // A stranger who only knocked and left is not worth a person's attention.
+        Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(None),
+        // Where a person took part; a stranger alone can't fail the command.
+        Err(SessionError::CodeDiffers(who @ (Unconfirmed::Here | Unconfirmed::There))) => {
+            let given_up = matches!(who, Unconfirmed::Here);
+            host.report(Ended { address, result: Err(ExitCode::Pairing), given_up });
+            Err(SessionError::CodeDiffers(who))
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// Takes an arrival through TLS and pairing.
 pub(super) async fn enter(

@@ -7,7 +7,7 @@ use crate::names::inert;
 use crate::net::NetError;
 use crate::pairing::{self, PairingError};
 use crate::store::StoreError;
-use crate::wire::{FrameError, Kind, Malformed, Refuse, RefuseCode};
+use crate::wire::{FrameError, Kind, Malformed, Refuse, RefuseCode, Role};
 
 /// Why a session ended without everything stored.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,10 @@ pub enum SessionError {
     /// The peer refused.
     #[error("{}", told(.0))]
     Refused(Refuse),
-    /// The receiver's key is not the one in the link.
+    /// The host is there for something else.
+    #[error("{}", found(*.0))]
+    Mismatch(Role),
+    /// The host's key is not the one in the link.
     #[error("the device that answers does not hold the key of the invitation")]
     WrongKey,
     /// The peer could not prove that it knows the secret, or its TLS is not ours.
@@ -85,6 +88,16 @@ fn told(refuse: &Refuse) -> String {
     }
 }
 
+/// What a host turned out to be.
+fn found(role: Role) -> &'static str {
+    match role {
+        Role::Inbox => "that is an inbox: it takes files, and has none to fetch",
+        Role::Outbox => "that is an outbox: it has files to fetch, and takes none",
+        Role::Room => "that is a room: it neither takes files nor gives them",
+        Role::Sends | Role::Fetches | Role::Joins => "that is no host",
+    }
+}
+
 fn list(versions: &[u16]) -> String {
     versions.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -131,6 +144,7 @@ impl SessionError {
             SessionError::CodeDiffers(_) => (RefuseCode::CodeDiffers, self.to_string()),
             SessionError::Store(error) if error.is_disk_full() => (RefuseCode::DiskFull, error.for_peer().to_owned()),
             SessionError::Store(error) => (RefuseCode::Storage, error.for_peer().to_owned()),
+            SessionError::Mismatch(_) => (RefuseCode::Role, "this is not what it came for".to_owned()),
             SessionError::Declined(refuse) => return Some(refuse.clone()),
             SessionError::Interrupted => (RefuseCode::Cancelled, "the other side has left".to_owned()),
             SessionError::Cut(_)
@@ -146,55 +160,64 @@ impl SessionError {
     /// As a person and a script are told.
     pub fn failure(&self) -> Failure {
         let (code, hint) = match self {
-            SessionError::Cut(_) | SessionError::Silent => (
-                ExitCode::Incomplete,
-                "nothing half-done was kept under a final name; check the network and send again",
-            ),
+            SessionError::Cut(_) | SessionError::Silent => {
+                (ExitCode::Incomplete, "nothing half-done was kept under a final name; check the network and try again")
+            }
             SessionError::TooSlow | SessionError::Pairing(_) => {
-                (ExitCode::Pairing, "scan the code that is on the receiver's screen now")
+                (ExitCode::Pairing, "scan the code that is on the other screen now")
             }
             SessionError::Broke(_) => (
                 ExitCode::Incomplete,
                 "use the same version of qrdrop on both sides; if they are, this is a defect: report it",
             ),
             SessionError::Refused(refuse) | SessionError::Declined(refuse) => refused(refuse),
+            SessionError::Mismatch(role) => (ExitCode::Refused, what_for(*role)),
             SessionError::WrongKey => (
                 ExitCode::Pairing,
-                "nothing was sent; another device has this address now, or someone is in between: scan the code again",
+                "nothing was said; another device has this address now, or someone is in between: scan the code again",
             ),
             SessionError::CodeDiffers(_) => (
                 ExitCode::Pairing,
-                "nothing was sent; scan the receiver's code or give its link with `--to`; if the digits differed, someone is in between",
+                "nothing was said; scan the code there or give its link with `--to` or `--from`; if the digits differed, someone is in between",
             ),
             SessionError::Unreachable(error) => (ExitCode::Nobody, error.hint().unwrap_or_default()),
             SessionError::Store(error) => (ExitCode::Local, error.hint()),
-            SessionError::Incomplete(_) => (ExitCode::Incomplete, "what was stored stays; send the rest again"),
+            SessionError::Incomplete(_) => (ExitCode::Incomplete, "what was stored stays; try the rest again"),
             SessionError::Interrupted => (ExitCode::Interrupted, ""),
         };
         Failure::new(code, self.to_string(), hint)
     }
 }
 
+/// What a host of this kind is good for.
+fn what_for(role: Role) -> &'static str {
+    match role {
+        Role::Inbox => "send there with `qrdrop send --to`",
+        Role::Outbox => "fetch from there with `qrdrop receive --from`",
+        _ => "look at what the other side is running",
+    }
+}
+
 fn refused(refuse: &Refuse) -> (ExitCode, &'static str) {
     match refuse.code {
-        RefuseCode::Pairing => (ExitCode::Pairing, "scan the code that is on the receiver's screen now"),
+        RefuseCode::Pairing => (ExitCode::Pairing, "scan the code that is on the other screen now"),
         RefuseCode::CodeDiffers => (
             ExitCode::Pairing,
-            "nothing was sent; scan the receiver's code or give its link with `--to`; if the digits differed, someone is in between",
+            "nothing was said; scan the code there or give its link with `--to` or `--from`; if the digits differed, someone is in between",
         ),
         RefuseCode::Version => (ExitCode::Refused, "use the same version of qrdrop on both sides"),
         RefuseCode::NobodyToAsk => {
-            (ExitCode::Refused, "start the receiver in a terminal, or with the flag that it names")
+            (ExitCode::Refused, "start the other side in a terminal, or with the flag that it names")
         }
-        RefuseCode::NoAnswer => (ExitCode::Refused, "ask the person there to answer, and send again"),
-        RefuseCode::DiskFull => (ExitCode::Refused, "free space there, or send less"),
-        RefuseCode::TooLarge => (ExitCode::Refused, "send less, or start the receiver with a larger `--max-size`"),
-        RefuseCode::Name => (ExitCode::Refused, "rename it and send again"),
+        RefuseCode::NoAnswer => (ExitCode::Refused, "ask the person there to answer, and try again"),
+        RefuseCode::DiskFull => (ExitCode::Refused, "free space at the receiver, or move less"),
+        RefuseCode::TooLarge => (ExitCode::Refused, "take less, or start the receiver with a larger `--max-size`"),
+        RefuseCode::Name => (ExitCode::Refused, "rename it at the sender, and try again"),
         RefuseCode::Busy => (ExitCode::Refused, "try again in a moment"),
-        RefuseCode::Cancelled => (ExitCode::Incomplete, "start the receiver and send again"),
+        RefuseCode::Cancelled => (ExitCode::Incomplete, "start the other side, and try again"),
         RefuseCode::Malformed => (ExitCode::Incomplete, "use the same version of qrdrop on both sides"),
-        RefuseCode::Declined => (ExitCode::Refused, "ask the person there, and send again"),
-        RefuseCode::Storage => (ExitCode::Refused, "the folder there needs a look; then send again"),
+        RefuseCode::Declined => (ExitCode::Refused, "ask the person there, and try again"),
+        RefuseCode::Storage => (ExitCode::Refused, "the receiver's folder needs a look; then try again"),
         RefuseCode::Role => (ExitCode::Refused, "look at what the other side is running"),
         RefuseCode::Other => (ExitCode::Refused, "ask the person there"),
     }

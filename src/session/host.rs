@@ -16,7 +16,7 @@ use super::error::SessionError;
 use super::lanes::LaneRegistry;
 use crate::events::{Event, ExitCode, Reporter};
 use crate::pairing::code::Mismatches;
-use crate::pairing::{Identity, LinkKind, TokenBook, tls};
+use crate::pairing::{Identity, Invitation, LinkKind, TokenBook, tls};
 use crate::wire::{RefuseCode, Role};
 
 /// How often strangers who failed before anything was accepted are told of, at most: a person or a script learns of
@@ -101,8 +101,16 @@ impl Host {
 
     /// The link of this kind that is good now, with `address` in it; `None` once the tokens are spent.
     pub fn link(&self, kind: LinkKind, address: SocketAddr) -> Option<Zeroizing<String>> {
-        let tokens = lock(&self.tokens);
-        Some(tokens.invitation(kind, address, &self.identity.fingerprint())?.link())
+        Some(self.invitation(kind, address)?.link())
+    }
+
+    /// As [`Host::link`] for [`LinkKind::Http`], to a page inside TLS.
+    pub fn secure_link(&self, address: SocketAddr) -> Option<Zeroizing<String>> {
+        Some(self.invitation(LinkKind::Http, address)?.secure_link())
+    }
+
+    fn invitation(&self, kind: LinkKind, address: SocketAddr) -> Option<Invitation> {
+        lock(&self.tokens).invitation(kind, address, &self.identity.fingerprint())
     }
 
     /// Renews the links if that is due.

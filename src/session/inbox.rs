@@ -1,24 +1,21 @@
-//! The receiver's side: what is offered, who decides, what is stored and acknowledged.
+//! A host that takes files: what is offered, who decides, where it goes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::interval;
 
-use super::conn::PING_EVERY;
-use super::consent::{Level, Standing, consent, refusal};
-use super::enter::{Entrance, Guest, Visitor, enter};
-use super::error::{SessionError, Unconfirmed};
-use super::host::{Ended, Host, Place, raised, unless_leaving};
-use super::offer::{Manifest, Unfrozen};
+use super::consent::{Level, Standing, Way, consent, refusal};
+use super::enter::{Caller, Guest, Visitor, answer};
+use super::error::SessionError;
+use super::host::{Host, Place, unless_leaving};
+use super::offer::Manifest;
 use super::opening::part;
-use super::receiving::receive;
+use super::receiving::{Receiving, Shelf, hear_offer, within_limits};
 use crate::events::{Event, ExitCode, Offer as Told};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::{Folder, IfExists};
-use crate::transfer::receive_lane;
-use crate::wire::{Kind, Offer, OfferEnd, Ping, RefuseCode, Role};
+use crate::wire::{LANES_CAP, RefuseCode, Role};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -59,6 +56,11 @@ impl Inbox {
         Arc::new(Inbox { host, folder, rules })
     }
 
+    /// What is done with tutorial senders.
+    pub fn classic(&self) -> Classic {
+        self.rules.classic
+    }
+
     /// Serves one connection of our own protocol or the tutorial's to its end. A browser is handed back.
     pub async fn serve(&self, arrival: Arrival) -> Option<Visitor> {
         let mut leaving = self.host.leaving();
@@ -80,39 +82,24 @@ impl Inbox {
         arrival: Arrival,
         leaving: &mut watch::Receiver<bool>,
     ) -> Result<Option<Visitor>, SessionError> {
-        let address = arrival.peer.ip();
-        match enter(&self.host, arrival, leaving).await {
-            Ok(Entrance::Browser(visitor)) => Ok(Some(visitor)),
-            Ok(Entrance::Lane(handle, mut stream)) => {
-                let done = move || {
-                    let ended = receive_lane(&mut stream, &handle.session.incoming);
-                    handle.session.report(ended);
-                    // The sender waits for our end before it closes its own.
-                    stream.conn.send_close_notify();
-                    let _ = stream.conn.complete_io(&mut stream.sock);
-                };
-                std::thread::Builder::new().spawn(done).map(|_| None).map_err(SessionError::Cut)
-            }
-            Ok(Entrance::Guest(guest)) => self.serve_guest(*guest, leaving).await.map(|()| None),
-            // A stranger who only knocked and left is not worth a person's attention.
-            Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(None),
-            // Where a person took part; a stranger alone can't fail the command.
-            Err(SessionError::CodeDiffers(who @ (Unconfirmed::Here | Unconfirmed::There))) => {
-                let given_up = matches!(who, Unconfirmed::Here);
-                self.host.report(Ended { address, result: Err(ExitCode::Pairing), given_up });
-                Err(SessionError::CodeDiffers(who))
-            }
-            Err(error) => Err(error),
+        match answer(&self.host, arrival, leaving).await? {
+            Some(Caller::Browser(visitor)) => Ok(Some(visitor)),
+            Some(Caller::Guest(guest)) => self.serve_guest(*guest, leaving).await.map(|()| None),
+            None => Ok(None),
         }
     }
 
     async fn serve_guest(&self, mut guest: Guest, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
-        let offered = match unless_leaving(leaving, self.hear_offer(&mut guest)).await {
-            Ok(offered) => offered,
+        if guest.role != Role::Sends {
+            let error = SessionError::Declined(refusal(RefuseCode::Role, "this is an inbox: it takes files"));
+            return Err(part(guest.conn, error).await);
+        }
+        let manifest = match unless_leaving(leaving, hear_offer(&mut guest.conn)).await {
+            Ok(manifest) => manifest,
             Err(error) => return Err(part(guest.conn, error).await),
         };
-        let transfer = offered.transfer.clone();
-        let place = match self.decide(&mut guest, &offered).await {
+        let transfer = manifest.transfer.clone();
+        let place = match unless_leaving(leaving, self.decide(&mut guest, &manifest)).await {
             Ok(place) => place,
             Err(error) => {
                 let reason = error.to_string();
@@ -124,7 +111,7 @@ impl Inbox {
         };
         let address = guest.peer.address.ip();
         self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
-        match receive(self, &mut guest, &offered).await {
+        match self.receive(&mut guest, &manifest, leaving).await {
             Ok(finished) => {
                 place.keep();
                 self.host.reporter.tell(finished);
@@ -143,65 +130,45 @@ impl Inbox {
         Ok(())
     }
 
-    async fn hear_offer(&self, guest: &mut Guest) -> Result<Manifest, SessionError> {
-        if guest.role != Role::Sends {
-            return Err(SessionError::Declined(refusal(RefuseCode::Role, "this is an inbox: it takes files")));
-        }
-        let offer: Offer = guest.conn.expect().await?;
-        let mut unfrozen = Unfrozen::new(offer);
-        loop {
-            let frame = guest.conn.recv(|kind| matches!(kind, Kind::Page | Kind::OfferEnd)).await?;
-            match frame.kind {
-                Kind::Page => unfrozen.add(&frame.payload)?,
-                _ => return unfrozen.freeze(&frame.decode::<OfferEnd>()?),
-            }
-        }
-    }
-
     /// Whether it is taken. The refusal, if any, is not said yet.
     async fn decide(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Place, SessionError> {
-        let (files, entries, entries_left_out) = manifest.told();
-        let offer = Told {
-            transfer: manifest.transfer.clone(),
-            peer: guest.peer.clone(),
-            label: guest.standing.label,
-            files,
-            bytes: manifest.bytes,
-            entries,
-            entries_left_out,
-        };
+        let offer = manifest.told_from(guest.peer.clone(), guest.standing.label);
         self.host.reporter.tell(Event::Offer(offer.clone()));
         manifest.plan().map_err(SessionError::Declined)?;
-        let mut leaving = self.host.leaving();
-        let mut ping = interval(PING_EVERY);
-        let mut asked = std::pin::pin!(self.admit(guest.standing, offer));
-        loop {
-            tokio::select! {
-                admitted = &mut asked => return admitted,
-                // Nothing but a farewell is due from the sender now.
-                frame = guest.conn.recv(|_| false) => drop(frame?),
-                _ = ping.tick() => guest.conn.send(&Ping).await?,
-                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
-            }
-        }
+        guest.conn.attentive_during(self.admit(guest.standing, offer)).await
+    }
+
+    async fn receive(
+        &self,
+        guest: &mut Guest,
+        manifest: &Manifest,
+        leaving: &mut watch::Receiver<bool>,
+    ) -> Result<Event, SessionError> {
+        let InboxRules { if_exists, max_size, .. } = self.rules;
+        let shelf = Shelf { folder: &self.folder, if_exists, max_size, reporter: &*self.host.reporter };
+        let conn = &mut guest.conn;
+        let mut receiving = Receiving::prepare(conn, shelf, manifest, guest.standing.label).await?;
+        let session = wire_name();
+        let (secret, key) = (guest.lane_secret.clone(), guest.binding.client);
+        let registry = &self.host.lanes;
+        let joining = receiving.lanes().map(|running| registry.register(session, secret, key, LANES_CAP, running));
+        let registration = joining.transpose()?;
+        receiving.go(conn, session).await?;
+        receiving.run(conn, leaving).await?;
+        drop(registration);
+        receiving.finish(conn).await
     }
 
     /// Takes an offer within the limits by the rule of `--yes` or the answer of a person.
     pub(crate) async fn admit(&self, standing: Standing, offer: Told) -> Result<Place, SessionError> {
         self.within_limits(offer.bytes)?;
-        let asked = consent(&*self.host.reporter, self.rules.yes, standing, offer).await;
+        let asked = consent(&*self.host.reporter, Way::In, self.rules.yes, standing, offer).await;
         asked.map_err(SessionError::Declined)?;
         self.host.take_place()
     }
 
     pub(super) fn within_limits(&self, bytes: Option<u64>) -> Result<(), SessionError> {
-        match (self.rules.max_size, bytes) {
-            (Some(most), Some(bytes)) if bytes > most => {
-                let text = format!("at most {} are taken there", crate::names::human_bytes(most));
-                Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)))
-            }
-            _ => Ok(()),
-        }
+        within_limits(self.rules.max_size, bytes)
     }
 }
 

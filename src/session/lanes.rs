@@ -1,17 +1,22 @@
-//! Further connections of a paired session, each proven with the session's own secret.
+//! Further connections of a paired session, each proven with the session's own secret. The guest dials them, whichever
+//! way the files go.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
+use rustls::{ConnectionCommon, SideData, StreamOwned};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use zeroize::Zeroizing;
 
+use super::error::SessionError;
+use super::host::lock;
 use crate::pairing::proof::{self, Direction, EXPORTER_BYTES, Purpose};
 use crate::pairing::{Binding, Fingerprint};
-use crate::transfer::{Incoming, LaneError};
+use crate::transfer::{Incoming, LaneError, LaneStream, Outgoing, receive_lane, send_lane};
 
 /// A lane on which nothing moved for this long is dead. Longer than any stall of a disk: a peer that has gone is found
 /// out much sooner by its silence on the control connection, which ends the session and cuts its lanes.
@@ -19,6 +24,36 @@ const LANE_SILENCE: Duration = Duration::from_secs(5 * 60);
 
 /// The session's secret, from which every lane is proven.
 pub(super) type LaneSecret = Zeroizing<[u8; EXPORTER_BYTES]>;
+
+/// What the lanes of a transfer do, on this side.
+pub(super) enum LaneWork {
+    /// Take what comes.
+    Receive(Arc<Incoming>),
+    /// Send what was asked for.
+    Send(Arc<Outgoing>),
+}
+
+/// The lanes of one accepted transfer.
+pub(super) struct Lanes {
+    work: LaneWork,
+    /// Their sockets, so that they can be cut.
+    open: Mutex<HashMap<u16, TcpStream>>,
+    ends: UnboundedSender<Result<(), LaneError>>,
+}
+
+/// The lanes of a transfer that runs; dropping it stops and cuts them, whatever they are waiting for.
+pub(super) struct Running {
+    pub(super) lanes: Arc<Lanes>,
+    /// How each lane ended.
+    pub(super) ends: UnboundedReceiver<Result<(), LaneError>>,
+}
+
+/// An open lane; told as ended, and off the books, when dropped.
+pub(super) struct LaneHandle {
+    lanes: Arc<Lanes>,
+    lane: u16,
+    ended: Result<(), LaneError>,
+}
 
 /// The sessions of a host that lanes may join now.
 #[derive(Default)]
@@ -31,44 +66,110 @@ pub(super) struct OpenSession {
     secret: LaneSecret,
     guest: Fingerprint,
     most: u16,
-    pub(super) incoming: Arc<Incoming>,
-    lanes: Lanes,
-    faults: UnboundedSender<LaneError>,
+    lanes: Arc<Lanes>,
 }
 
-/// The sockets of a session's lanes, so that they can be cut.
-#[derive(Default)]
-pub(super) struct Lanes {
-    open: Mutex<HashMap<u16, TcpStream>>,
-}
-
-/// Takes the session out of the registry, and cuts its lanes, when dropped.
+/// Takes the session out of the registry when dropped.
 pub(super) struct Registration<'a> {
     registry: &'a LaneRegistry,
     name: [u8; 16],
-    pub(super) session: Arc<OpenSession>,
 }
 
-/// Takes a lane off the books when dropped.
-pub(super) struct LaneHandle {
-    pub(super) session: Arc<OpenSession>,
-    lane: u16,
+impl LaneWork {
+    fn run(&self, stream: &mut impl LaneStream) -> Result<(), LaneError> {
+        match self {
+            LaneWork::Receive(incoming) => receive_lane(stream, incoming),
+            LaneWork::Send(outgoing) => send_lane(stream, outgoing),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            LaneWork::Receive(incoming) => incoming.stop(),
+            LaneWork::Send(outgoing) => outgoing.stop(),
+        }
+    }
+}
+
+impl Lanes {
+    /// Of a transfer whose lanes do `work`; none is open yet.
+    pub(super) fn running(work: LaneWork) -> Running {
+        let (ends, ended) = unbounded_channel();
+        Running { lanes: Arc::new(Lanes { work, open: Mutex::default(), ends }), ends: ended }
+    }
+
+    /// Notes a lane's socket, made blocking and impatient; `None` if the number is taken.
+    pub(super) fn enter(self: &Arc<Self>, lane: u16, socket: &TcpStream) -> io::Result<Option<LaneHandle>> {
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(LANE_SILENCE))?;
+        socket.set_write_timeout(Some(LANE_SILENCE))?;
+        let mut open = lock(&self.open);
+        if open.contains_key(&lane) {
+            return Ok(None);
+        }
+        open.insert(lane, socket.try_clone()?);
+        // Whoever drops it before the work is done has panicked.
+        Ok(Some(LaneHandle { lanes: Arc::clone(self), lane, ended: Err(LaneError::Stopped) }))
+    }
+
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.lanes.work.stop();
+        for socket in lock(&self.lanes.open).values() {
+            // A socket that the peer has closed already needs no cutting.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl LaneHandle {
+    /// Does the lane's work on a thread of its own.
+    pub(super) fn run<C, S>(mut self, mut stream: StreamOwned<C, TcpStream>) -> Result<(), SessionError>
+    where
+        C: DerefMut + Deref<Target = ConnectionCommon<S>> + Send + 'static,
+        S: SideData + 'static,
+    {
+        let work = move || {
+            self.ended = self.lanes.work.run(&mut stream);
+            // The other end may be waiting for ours before it closes; if it has gone, nobody does.
+            stream.conn.send_close_notify();
+            let _ = stream.conn.complete_io(&mut stream.sock);
+        };
+        std::thread::Builder::new().spawn(work).map(drop).map_err(SessionError::Cut)
+    }
+}
+
+impl Drop for LaneHandle {
+    fn drop(&mut self) {
+        lock(&self.lanes.open).remove(&self.lane);
+        // The session may have ended first.
+        let _ = self.lanes.ends.send(std::mem::replace(&mut self.ended, Ok(())));
+    }
 }
 
 impl LaneRegistry {
-    /// Lets `guest` open up to `most` lanes under `name`.
+    /// Lets `guest` open up to `most` lanes under `name`. Fails if another session has that name.
     pub(super) fn register(
         &self,
         name: [u8; 16],
         secret: LaneSecret,
         guest: Fingerprint,
         most: u16,
-        incoming: Arc<Incoming>,
-        faults: UnboundedSender<LaneError>,
-    ) -> Registration<'_> {
-        let session = Arc::new(OpenSession { secret, guest, most, incoming, lanes: Lanes::default(), faults });
-        lock(&self.open).insert(name, Arc::clone(&session));
-        Registration { registry: self, name, session }
+        running: &Running,
+    ) -> Result<Registration<'_>, SessionError> {
+        let session = Arc::new(OpenSession { secret, guest, most, lanes: Arc::clone(&running.lanes) });
+        let mut open = lock(&self.open);
+        if open.contains_key(&name) {
+            return Err(SessionError::broke("a session name that is taken"));
+        }
+        open.insert(name, session);
+        Ok(Registration { registry: self, name })
     }
 
     /// The host's proof for a lane that proves itself and is not there yet.
@@ -95,63 +196,13 @@ pub(super) type LaneProof = [u8; proof::PROOF_BYTES];
 
 impl OpenSession {
     /// Notes the socket of an admitted lane; `None` if another was quicker to take its number.
-    pub(super) fn enter(self: &Arc<Self>, lane: u16, socket: &TcpStream) -> Option<LaneHandle> {
-        self.lanes.enter(lane, socket).ok()?.then(|| LaneHandle { session: Arc::clone(self), lane })
-    }
-
-    /// How a lane ended. A sender that misbehaves on one has lost the whole session; a cut lane may be followed by
-    /// another.
-    pub(super) fn report(&self, ended: Result<(), LaneError>) {
-        if let Err(error) = ended
-            && error.is_misbehaviour()
-        {
-            // The session may have ended first.
-            let _ = self.faults.send(error);
-        }
-    }
-
-    pub(super) fn open_lanes(&self) -> usize {
-        lock(&self.lanes.open).len()
-    }
-}
-
-impl Lanes {
-    /// Notes a lane's socket, made blocking and impatient; `false` if the number is taken.
-    pub(super) fn enter(&self, lane: u16, socket: &TcpStream) -> io::Result<bool> {
-        socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(LANE_SILENCE))?;
-        socket.set_write_timeout(Some(LANE_SILENCE))?;
-        let mut open = lock(&self.open);
-        if open.contains_key(&lane) {
-            return Ok(false);
-        }
-        open.insert(lane, socket.try_clone()?);
-        Ok(true)
-    }
-
-    /// Ends every lane, whatever it is waiting for.
-    pub(super) fn cut(&self) {
-        for socket in lock(&self.open).values() {
-            // A socket that the peer has closed already needs no cutting.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-impl Drop for LaneHandle {
-    fn drop(&mut self) {
-        lock(&self.session.lanes.open).remove(&self.lane);
+    pub(super) fn enter(&self, lane: u16, socket: &TcpStream) -> Option<LaneHandle> {
+        self.lanes.enter(lane, socket).ok()?
     }
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         lock(&self.registry.open).remove(&self.name);
-        self.session.incoming.stop();
-        self.session.lanes.cut();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

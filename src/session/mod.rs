@@ -2,6 +2,9 @@
 //!
 //! A session goes through its phases in one order: pair, greet, offer, verdict, lanes, acknowledgements, farewell. In
 //! each phase only the frames of that phase are read (`conn`), so nothing can be said out of turn.
+//!
+//! Who dialled and who sends are two questions. `sending` and `receiving` know only the second; `inbox` and `outbox` are
+//! hosts, `sender` and `fetcher` guests, which bring one of them together with lanes that come or are dialled.
 
 mod classic_inbox;
 mod classic_sender;
@@ -9,13 +12,16 @@ mod conn;
 mod consent;
 mod enter;
 mod error;
+mod fetcher;
 mod host;
 mod inbox;
 mod lanes;
 mod offer;
 mod opening;
+mod outbox;
 mod receiving;
 mod sender;
+mod sending;
 mod visit;
 
 #[cfg(test)]
@@ -25,7 +31,11 @@ pub use classic_sender::ClassicSender;
 pub use consent::{Level, Standing};
 pub use enter::{SecureVisitor, Visitor};
 pub use error::{SessionError, Unconfirmed};
+pub use fetcher::Fetcher;
+pub(crate) use host::Place;
 pub use host::{Ended, Host};
 pub use inbox::{Classic, Inbox, InboxRules};
+pub use outbox::{Outbox, OutboxRules};
 pub use sender::Sender;
+pub use sending::check_text;
 pub use visit::Target;

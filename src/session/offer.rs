@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::consent::refusal;
 use super::error::SessionError;
 use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
-use crate::names::{RelPath, inert};
-use crate::store::{PlannedEntry, PlannedKind, SourceEntry, SourceKind};
-use crate::transfer::Hash;
+use crate::names::{RelPath, human_bytes, inert};
+use crate::store::{PlannedEntry, PlannedKind, SourceKind};
+use crate::transfer::{Hash, Source, Sources};
 use crate::wire::{
-    CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, Verdict, Verdicts,
+    CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, SCREEN_CAP,
+    Verdict, Verdicts,
 };
 
 /// Bytes of all pages of one manifest: two million entries of ordinary paths fit, and a sender that fills every path
@@ -73,26 +74,42 @@ impl Unfrozen {
 }
 
 impl Manifest {
-    /// What the store is to expect. A name that could leave the folder refuses the whole offer.
+    /// What the store is to expect. A name that could leave the folder refuses the whole offer, and so do more texts than
+    /// are held in memory.
     pub(super) fn plan(&self) -> Result<Vec<PlannedEntry>, Refuse> {
+        let sum = self.texts().try_fold(0u64, |sum, (_, size)| sum.checked_add(size?));
+        if sum.is_none_or(|sum| sum > SCREEN_CAP) {
+            let text = format!("texts of at most {} are taken; send a file", human_bytes(SCREEN_CAP));
+            return Err(refusal(RefuseCode::TooLarge, text));
+        }
         let plan = |(id, entry): (usize, &Entry)| {
             let path = RelPath::from_stranger(&entry.path)
                 .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", inert(&entry.path))))?
                 .top_level();
-            let kind = match entry.kind {
-                EntryKind::File => PlannedKind::File,
-                EntryKind::Folder => PlannedKind::Folder,
-                EntryKind::Text => return Err(refusal(RefuseCode::Role, "texts are not taken here")),
-            };
+            let kind = if entry.kind == EntryKind::Folder { PlannedKind::Folder } else { PlannedKind::File };
             Ok(PlannedEntry { id: id as u32, path, kind, size: entry.size, modified: entry.modified.and_then(time_of) })
         };
-        self.entries.iter().enumerate().map(plan).collect()
+        self.entries.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text).map(plan).collect()
     }
 
     /// The accepted files as (id, declared bytes); folders carry no data.
     pub(super) fn files(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
-        let files = self.entries.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Folder);
-        files.map(|(id, entry)| (id as u32, entry.size))
+        self.of_kind(EntryKind::File)
+    }
+
+    /// The accepted texts as (id, declared bytes).
+    pub(super) fn texts(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
+        self.of_kind(EntryKind::Text)
+    }
+
+    fn of_kind(&self, kind: EntryKind) -> impl Iterator<Item = (u32, Option<u64>)> {
+        let entries = self.entries.iter().enumerate().filter(move |(_, entry)| entry.kind == kind);
+        entries.map(|(id, entry)| (id as u32, entry.size))
+    }
+
+    /// How many entries carry data.
+    pub(super) fn count(&self) -> usize {
+        self.files().count() + self.texts().count()
     }
 
     /// As it is told: number of files, the first entries, how many are left out.
@@ -107,20 +124,22 @@ impl Manifest {
             },
         });
         let left_out = self.entries.len().saturating_sub(ENTRIES_TOLD) as u64;
-        (self.files().count() as u64, told.collect(), left_out)
+        (self.count() as u64, told.collect(), left_out)
     }
 }
 
-/// The sender's manifest of `sources`, whose place is their id: the announcement, the pages, the freeze.
-pub(super) fn announce(transfer: [u8; 16], sources: &[SourceEntry]) -> (Offer, Vec<Page>, OfferEnd) {
-    let entries = sources.iter().map(|source| Entry {
-        kind: match source.kind {
-            SourceKind::File => EntryKind::File,
-            SourceKind::Folder => EntryKind::Folder,
-        },
-        path: source.offered.clone(),
-        size: Some(source.bytes),
-        modified: source.modified.and_then(modified_of),
+/// The sender's manifest of `sources`: the announcement, the pages, the freeze.
+pub(super) fn announce(transfer: [u8; 16], sources: &Sources) -> (Offer, Vec<Page>, OfferEnd) {
+    let entries = sources.iter().map(|source| {
+        let (kind, modified) = match source {
+            Source::Entry(entry) => match entry.kind {
+                SourceKind::File => (EntryKind::File, entry.modified),
+                SourceKind::Folder => (EntryKind::Folder, entry.modified),
+            },
+            Source::Text(_) => (EntryKind::Text, None),
+        };
+        let modified = modified.and_then(modified_of);
+        Entry { kind, path: source.name().to_owned(), size: Some(source.bytes()), modified }
     });
     let pages: Vec<Page> = Page::cut(entries).collect();
     let mut digest = blake3::Hasher::new();
@@ -130,8 +149,8 @@ pub(super) fn announce(transfer: [u8; 16], sources: &[SourceEntry]) -> (Offer, V
         page.encode(&mut payload);
         digest.update(&payload);
     }
-    let bytes = sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes));
-    let offer = Offer { transfer, resume_hash: [0; 32], entries: sources.len() as u32, bytes };
+    let bytes = sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes()));
+    let offer = Offer { transfer, resume_hash: [0; 32], entries: sources.count() as u32, bytes };
     (offer, pages, OfferEnd { digest: *digest.finalize().as_bytes() })
 }
 
@@ -166,19 +185,20 @@ impl Judged {
         Ok(())
     }
 
-    /// All verdicts, by entry. Nobody can hold chunks that a source does not have.
-    pub(super) fn finish(self, sources: &[SourceEntry]) -> Result<Vec<(u32, Verdict)>, SessionError> {
-        if self.verdicts.len() != sources.len() {
+    /// All verdicts, by entry. Nobody can hold chunks that a source does not have, or hold a text already.
+    pub(super) fn finish(self, sources: &Sources) -> Result<Vec<(u32, Verdict)>, SessionError> {
+        if self.verdicts.len() != sources.count() {
             return Err(SessionError::broke("verdicts on a part only"));
         }
-        let beyond = |(verdict, source): (&(u32, Verdict), &SourceEntry)| match &verdict.1 {
-            Verdict::TakeRest(held) => held
+        let beyond = |(verdict, source): (&(u32, Verdict), Source<'_>)| match (&verdict.1, source) {
+            (Verdict::TakeRest(_) | Verdict::Have(_), Source::Text(_)) => true,
+            (Verdict::TakeRest(held), Source::Entry(entry)) => held
                 .last()
-                .is_some_and(|(first, count)| u64::from(*first) + u64::from(*count) > source.bytes.div_ceil(CHUNK_LEN)),
+                .is_some_and(|(first, count)| u64::from(*first) + u64::from(*count) > entry.bytes.div_ceil(CHUNK_LEN)),
             _ => false,
         };
-        match self.verdicts.iter().zip(sources).any(beyond) {
-            true => Err(SessionError::broke("a verdict that claims more of a file than there is")),
+        match self.verdicts.iter().zip(sources.iter()).any(beyond) {
+            true => Err(SessionError::broke("a verdict that claims more of an entry than there is")),
             false => Ok(self.verdicts),
         }
     }

@@ -10,7 +10,7 @@ use tokio_rustls::{TlsConnector, client};
 use super::conn::{Channel, Conn};
 use super::consent::Standing;
 use super::error::SessionError;
-use super::lanes::LaneSecret;
+use super::lanes::{LaneSecret, Running};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use crate::events::{Event, Reporter};
 use crate::net::dial;
@@ -20,7 +20,7 @@ use crate::pairing::tls::{self, Pin};
 use crate::pairing::{Binding, Fingerprint, Identity, Invitation};
 use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, Reveal, Role, VERSION};
 
-/// Whom a sender means.
+/// Whom a guest means.
 pub enum Target {
     /// The holder of the key in a link.
     Invited(Invitation),
@@ -47,6 +47,25 @@ impl Visit {
     pub(super) fn lane_way(&self) -> LaneWay {
         let Paired { binding, lane_secret, .. } = &self.paired;
         LaneWay { address: self.address, source: self.source, server: binding.server, secret: lane_secret.clone() }
+    }
+
+    /// Fails if the host is not there for what this end came for.
+    pub(super) fn must_be(&self, role: Role) -> Result<(), SessionError> {
+        if self.paired.role == role { Ok(()) } else { Err(SessionError::Mismatch(self.paired.role)) }
+    }
+
+    /// Dials a lane of `session`, and sets it to work. Nothing but a refusal is due on the control connection meanwhile.
+    pub(super) async fn dial_lane(
+        &mut self,
+        identity: &Identity,
+        session: [u8; 16],
+        running: &Running,
+    ) -> Result<(), SessionError> {
+        let way = self.lane_way();
+        let lane = open_lane(&way, identity, session, 0);
+        let stream = self.paired.conn.attentive_during(lane).await?;
+        let entered = running.lanes.enter(0, &stream.sock).map_err(SessionError::Cut)?;
+        entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)
     }
 }
 
@@ -121,7 +140,7 @@ async fn prove<S: Channel>(
             conn.send(&Open { versions, method: Method::Invite { proof: invitation.prove(binding) } }).await?;
             let proof: Proof = conn.expect().await?;
             if !invitation.verify_host(binding, &proof.0) {
-                return Err(SessionError::Pairing("the receiver could not prove that it made this link".to_owned()));
+                return Err(SessionError::Pairing("the other side could not prove that it made this link".to_owned()));
             }
             Ok(None)
         }
@@ -150,11 +169,12 @@ pub(super) async fn open_lane(
             .map_err(|error| SessionError::Pairing(error.to_string()))?;
         let secret = way.secret.as_slice();
         let proof = proof::prove(secret, Purpose::Lane, Direction::Client, &binding);
-        let mut conn = Conn::new(stream);
+        // At an outbox the other end goes on at once, and what it says is the lane's.
+        let mut conn = Conn::frugal(stream);
         conn.send(&Open { versions: vec![VERSION], method: Method::Lane { session, lane, proof } }).await?;
         let theirs: Proof = conn.expect().await?;
         if !proof::verify(secret, Purpose::Lane, Direction::Server, &binding, &theirs.0) {
-            return Err(SessionError::Pairing("the receiver could not prove that it is the same session".to_owned()));
+            return Err(SessionError::Pairing("the other side could not prove that it is the same session".to_owned()));
         }
         conn.into_stream()
     };

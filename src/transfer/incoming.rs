@@ -34,6 +34,8 @@ pub(super) enum Slot {
     Awaited(Option<u64>),
     /// A file of this size with this hash is there already: only one that differs is to be sent.
     Held(u64, Hash),
+    /// A text of this many bytes, which comes whole and goes to no disk.
+    Text(u64),
     UnderWay(Arc<Receiving>),
     /// It failed here while the sender may still be sending it.
     Drained,
@@ -87,6 +89,12 @@ impl Incoming {
         lock(&self.files).insert(id, Slot::Held(size, hash));
     }
 
+    /// Notes that a text of `size` bytes was accepted, before any lane runs. It is held in memory as a whole, and ends
+    /// with [`Outcome::Text`].
+    pub fn expect_text(&self, id: u32, size: u64) {
+        lock(&self.files).insert(id, Slot::Text(size));
+    }
+
     /// Bytes of file content received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -116,6 +124,7 @@ impl Incoming {
             Slot::Drained => return Ok(None),
             Slot::Awaited(size) => *size,
             Slot::Held(size, _) => Some(*size),
+            Slot::Text(_) => return Err(LaneError::NotAsked(id)),
         };
         match self.intake.open_partial(id) {
             Ok(file) => {
@@ -143,18 +152,20 @@ impl Incoming {
         same
     }
 
-    /// Takes an entry that arrives whole in one message.
-    pub(super) fn take_awaited(&self, id: u32) -> Result<Option<u64>, LaneError> {
+    /// Takes an entry of `len` bytes that arrives whole in one message.
+    pub(super) fn take_awaited(&self, id: u32, len: u64) -> Result<Slot, LaneError> {
         let mut files = lock(&self.files);
-        match files.remove(&id) {
-            Some(Slot::Awaited(size)) => Ok(size),
-            Some(Slot::Held(size, _)) => Ok(Some(size)),
-            Some(other) => {
-                files.insert(id, other);
-                Err(LaneError::NotAsked(id))
-            }
-            None => Err(LaneError::NotAsked(id)),
-        }
+        let due = match files.get(&id) {
+            Some(Slot::Awaited(size)) => size.is_none_or(|size| size == len),
+            Some(Slot::Held(size, _) | Slot::Text(size)) => *size == len,
+            Some(Slot::UnderWay(_) | Slot::Drained) | None => false,
+        };
+        due.then(|| files.remove(&id)).flatten().ok_or(LaneError::NotAsked(id))
+    }
+
+    /// Puts an entry back whose message did not arrive whole: it may come on another lane.
+    pub(super) fn put_back(&self, id: u32, slot: Slot) {
+        lock(&self.files).insert(id, slot);
     }
 
     /// Tells that an entry won't be stored, whose partial file is gone: its space is free for the others.

@@ -9,6 +9,7 @@ mod lane;
 mod outcome;
 mod outgoing;
 mod receive;
+mod sources;
 mod tree;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use lane::{LaneError, LaneStream};
 pub use outcome::{NotStoredHere, Outcome};
 pub use outgoing::{Outgoing, SourceFailed, send_lane};
 pub use receive::receive_lane;
+pub use sources::{Source, Sources};
 pub use tree::{ChunkHasher, Forest, Hash};
 
 /// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.

@@ -23,6 +23,15 @@ pub enum Outcome {
         /// Its BLAKE3.
         hash: Hash,
     },
+    /// A text, whole and checked. It is kept nowhere else.
+    Text {
+        /// Which entry.
+        id: u32,
+        /// What it says.
+        text: String,
+        /// Its BLAKE3.
+        hash: Hash,
+    },
     /// It will not be stored.
     NotStored(NotStoredHere),
 }

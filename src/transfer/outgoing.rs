@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
 use super::lock;
+use super::sources::{Source, Sources};
 use super::tree::{ChunkHasher, Forest, Hash};
 use crate::store::{SourceEntry, SourceFile, StoreError};
 use crate::wire::{
@@ -28,7 +29,7 @@ pub struct SourceFailed {
 
 /// Everything that was accepted and is not sent yet; shared by the lanes of one transfer.
 pub struct Outgoing {
-    entries: Arc<Vec<SourceEntry>>,
+    sources: Sources,
     queue: Mutex<Queue>,
     /// What was sent of entries that are not acknowledged yet.
     hashes: Mutex<HashMap<u32, Hash>>,
@@ -81,11 +82,11 @@ impl Sending {
 }
 
 impl Outgoing {
-    /// Of `entries`, whose place is their id, those with a verdict that asks for data are sent. Folders carry none.
-    pub fn new(entries: Arc<Vec<SourceEntry>>, wanted: impl IntoIterator<Item = (u32, Verdict)>) -> Self {
+    /// Those of `sources` are sent that are `wanted`: each has content, and a text is taken as a whole.
+    pub fn new(sources: impl Into<Sources>, wanted: impl IntoIterator<Item = (u32, Verdict)>) -> Self {
         let todo = wanted.into_iter().collect();
         Outgoing {
-            entries,
+            sources: sources.into(),
             queue: Mutex::new(Queue { todo, current: None }),
             hashes: Mutex::default(),
             same: Mutex::default(),
@@ -134,7 +135,7 @@ impl Outgoing {
         let mut room = PACK_LEN;
         while let Some((id, verdict)) = queue.todo.front() {
             let id = *id;
-            let size = self.entries[id as usize].bytes;
+            let size = self.sources.get(id).bytes();
             if let Verdict::Have(hash) = verdict {
                 if !pack.is_empty() {
                     break;
@@ -170,7 +171,7 @@ impl Outgoing {
     }
 
     fn begin(&self, id: u32, held: Vec<(u32, u32)>) -> Result<Arc<Sending>, StoreError> {
-        let entry = &self.entries[id as usize];
+        let entry = self.entry(id);
         Ok(Arc::new(Sending {
             id,
             size: entry.bytes,
@@ -180,6 +181,14 @@ impl Outgoing {
             chunks_left: AtomicU64::new(entry.bytes.div_ceil(CHUNK_LEN)),
             failed: AtomicBool::new(false),
         }))
+    }
+
+    /// A file that does not travel in a pack.
+    fn entry(&self, id: u32) -> &SourceEntry {
+        match self.sources.get(id) {
+            Source::Entry(entry) => entry,
+            Source::Text(_) => unreachable!("a text is small, and taken as a whole"),
+        }
     }
 
     fn fail(&self, id: u32, error: &StoreError) -> Withdraw {
@@ -287,7 +296,7 @@ fn send_pack(stream: &mut impl LaneStream, outgoing: &Outgoing, ids: &[u32]) -> 
     let mut pack = Pack { files: Vec::with_capacity(ids.len()) };
     let mut bytes = Vec::new();
     for &id in ids {
-        match read_small(&outgoing.entries[id as usize], &mut bytes) {
+        match read_small(outgoing.sources.get(id), &mut bytes) {
             Ok((len, hash)) => {
                 outgoing.sent(id, hash);
                 pack.files.push(Packed { id, len, hash });
@@ -308,18 +317,23 @@ fn send_pack(stream: &mut impl LaneStream, outgoing: &Outgoing, ids: &[u32]) -> 
 }
 
 /// Appends the file to `bytes`, or leaves them as they were.
-fn read_small(entry: &SourceEntry, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
+fn read_small(source: Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
     let start = bytes.len();
-    let read = entry.open().and_then(|source| {
-        bytes.resize(start + entry.bytes as usize, 0);
-        source.read_at(0, &mut bytes[start..])?;
-        source.check_unchanged()
-    });
-    if let Err(error) = read {
-        bytes.truncate(start);
-        return Err(error);
+    match source {
+        Source::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+        Source::Entry(entry) => {
+            let read = entry.open().and_then(|source| {
+                bytes.resize(start + entry.bytes as usize, 0);
+                source.read_at(0, &mut bytes[start..])?;
+                source.check_unchanged()
+            });
+            if let Err(error) = read {
+                bytes.truncate(start);
+                return Err(error);
+            }
+        }
     }
-    Ok((entry.bytes as u32, *blake3::hash(&bytes[start..]).as_bytes()))
+    Ok((source.bytes() as u32, *blake3::hash(&bytes[start..]).as_bytes()))
 }
 
 /// Hashes a file that the receiver seems to have, and queues it in full if it differs.
@@ -330,7 +344,7 @@ fn compare(
     theirs: Hash,
     buffer: &mut [u8],
 ) -> Result<(), LaneError> {
-    let entry = &outgoing.entries[id as usize];
+    let entry = outgoing.entry(id);
     match hash_source(entry, buffer) {
         Ok(ours) if ours == theirs => {
             outgoing.sent(id, ours);

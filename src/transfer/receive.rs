@@ -185,7 +185,7 @@ fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneE
             drop(files);
             incoming.give_up(&receiving, outcome);
         }
-        Slot::Awaited(_) | Slot::Held(..) => {
+        Slot::Awaited(_) | Slot::Held(..) | Slot::Text(_) => {
             *slot = Slot::Drained;
             incoming.fail(outcome);
         }
@@ -202,13 +202,13 @@ fn receive_pack(
     let pack: Pack = read_message(stream, header)?;
     let mut pieces = Pieces { left: pack.bytes() as usize, in_piece: 0 };
     for packed in &pack.files {
-        let declared = incoming.take_awaited(packed.id)?;
-        if declared.is_some_and(|size| size != u64::from(packed.len)) {
-            return Err(LaneError::NotAsked(packed.id));
-        }
-        if let Err(error) = receive_packed(stream, incoming, packed, &mut pieces, buffer) {
-            // It may come on another lane.
-            lock(&incoming.files).insert(packed.id, Slot::Awaited(declared));
+        let slot = incoming.take_awaited(packed.id, u64::from(packed.len))?;
+        let received = match slot {
+            Slot::Text(_) => receive_text(stream, incoming, packed, &mut pieces, buffer),
+            _ => receive_packed(stream, incoming, packed, &mut pieces, buffer),
+        };
+        if let Err(error) = received {
+            incoming.put_back(packed.id, slot);
             return Err(error);
         }
     }
@@ -250,6 +250,31 @@ fn receive_packed(
         }
         (Ok(()), Err(_)) => unreachable!("a file that could not be opened has an outcome"),
     }
+}
+
+/// A text is as long as was declared before it was accepted, and so fits into memory.
+fn receive_text(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    packed: &Packed,
+    pieces: &mut Pieces,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    let mut bytes = Vec::new();
+    while bytes.len() < packed.len as usize {
+        let piece = pieces.next(stream, packed.len as usize - bytes.len(), buffer)?;
+        incoming.count(piece.len());
+        bytes.extend_from_slice(piece);
+    }
+    let hash = *blake3::hash(&bytes).as_bytes();
+    let outcome = match String::from_utf8(bytes) {
+        Ok(text) if hash == packed.hash => Outcome::Text { id: packed.id, text, hash },
+        Ok(_) => Outcome::NotStored(NotStoredHere::by_sender(packed.id, "the text does not match its hash")),
+        Err(_) => Outcome::NotStored(NotStoredHere::by_sender(packed.id, "the text is no UTF-8")),
+    };
+    // The session may have gone; then nobody needs to know.
+    let _ = incoming.outcomes.send(outcome);
+    Ok(())
 }
 
 /// The bytes of a pack, which pieces and files cut in different places.

@@ -33,6 +33,9 @@ pub const PATH_CAP: usize = 4096;
 /// Entries in one manifest: ids are dense, and a receiver keeps some 100 bytes for each.
 pub const ENTRIES_CAP: u32 = 2_000_000;
 
+/// Texts for the receiver's screen, all of one offer together in bytes: a long letter, and held in memory.
+pub const SCREEN_CAP: u64 = 64 * 1024;
+
 /// A device name or software string.
 pub const NAME_CAP: usize = 255;
 

@@ -9,7 +9,8 @@ use super::recorder::Recorder;
 use super::*;
 use crate::events::Event;
 use crate::session::enter::{Entrance, Guest, enter};
-use crate::transfer::{Incoming, receive_lane};
+use crate::session::lanes::{LaneWork, Lanes};
+use crate::transfer::Incoming;
 use crate::wire::{
     Bye, Fault, Finished, Go, LANES_CAP, Message, NotStored, Offer, OfferEnd, Page, Ping, Refuse, RefuseCode, Run,
     Stored, StoredItem, Verdict, Verdicts,
@@ -48,19 +49,17 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
         guest.conn.expect::<OfferEnd>().await.unwrap();
         let files = [(0, Some(7)), (1, Some(7))];
         let incoming = Arc::new(Incoming::new(intake, files, None, told).unwrap());
-        let (faults, _) = unbounded_channel();
+        let mut running = Lanes::running(LaneWork::Receive(incoming));
         let (secret, client) = (guest.lane_secret.clone(), guest.binding.client);
-        let session = theirs.lanes.register([1; 16], secret, client, LANES_CAP, incoming, faults);
+        let session = theirs.lanes.register([1; 16], secret, client, LANES_CAP, &running).unwrap();
         let sent = Arc::new(Notify::new());
         let lanes = async {
             while let Some(arrival) = arrivals.recv().await {
                 let (_keep, mut leaving) = watch::channel(false);
-                if let Ok(Entrance::Lane(handle, mut stream)) = enter(&theirs, arrival, &mut leaving).await {
-                    let sent = Arc::clone(&sent);
-                    std::thread::spawn(move || {
-                        let _ = receive_lane(&mut stream, &handle.session.incoming);
-                        sent.notify_one();
-                    });
+                if let Ok(Entrance::Lane(handle, stream)) = enter(&theirs, arrival, &mut leaving).await {
+                    handle.run(*stream).unwrap();
+                    running.ends.recv().await;
+                    sent.notify_one();
                 }
             }
         };
@@ -271,5 +270,6 @@ async fn a_host_that_takes_no_files_is_told_none() {
         assert!(guest.conn.expect::<Offer>().await.is_err());
     };
     let (failure, ()) = tokio::join!(sender.fails(&target), hosting);
-    assert_eq!(failure.code, ExitCode::Incomplete);
+    assert_eq!(failure.code, ExitCode::Refused);
+    assert!(failure.message.contains("outbox") && failure.hint.contains("--from"), "{failure:?}");
 }

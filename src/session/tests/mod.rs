@@ -13,7 +13,7 @@ use self::recorder::Recorder;
 use super::host::{Ended, Host};
 use super::inbox::{Classic, Inbox, InboxRules};
 use super::visit::{Target, Visit, visit};
-use super::{Level, Sender};
+use super::{Fetcher, Level, Outbox, OutboxRules, Sender, Standing};
 use crate::events::{ExitCode, Failure};
 use crate::net::accept::{Arrival, accept};
 use crate::net::gate::Gate;
@@ -26,8 +26,10 @@ mod classic;
 mod codes;
 mod conns;
 mod honest;
+mod hostile_host;
 mod hostile_receiver;
 mod hostile_sender;
+mod outbox;
 mod recorder;
 
 /// Takes connections on a free port of loopback.
@@ -149,6 +151,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         identity: Identity::fresh(&[]).unwrap(),
         name: "sender".to_owned(),
         entries: Arc::new(entries),
+        text: None,
         left_out: Vec::new(),
         source: None,
         reporter: reporter.clone(),

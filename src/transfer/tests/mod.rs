@@ -152,7 +152,7 @@ impl Receiver {
     fn outcomes(&mut self, count: usize) -> Vec<Outcome> {
         let mut outcomes: Vec<_> = (0..count).map(|_| self.outcomes.blocking_recv().unwrap()).collect();
         outcomes.sort_by_key(|outcome| match outcome {
-            Outcome::Stored { id, .. } | Outcome::Same { id, .. } => *id,
+            Outcome::Stored { id, .. } | Outcome::Same { id, .. } | Outcome::Text { id, .. } => *id,
             Outcome::NotStored(not) => not.id,
         });
         outcomes
@@ -165,7 +165,7 @@ impl Receiver {
         assert_eq!(self.visible(), Vec::<String>::new());
         match outcome {
             Outcome::NotStored(not) => not,
-            Outcome::Stored { .. } | Outcome::Same { .. } => panic!("{outcome:?}"),
+            Outcome::Stored { .. } | Outcome::Same { .. } | Outcome::Text { .. } => panic!("{outcome:?}"),
         }
     }
 

@@ -86,6 +86,7 @@ fn the_document_lists_every_limit_with_its_number() {
         ("PACK_LEN", PACK_LEN),
         ("PATH_CAP", PATH_CAP as u64),
         ("ENTRIES_CAP", u64::from(ENTRIES_CAP)),
+        ("SCREEN_CAP", SCREEN_CAP),
         ("NAME_CAP", NAME_CAP as u64),
         ("TEXT_CAP", TEXT_CAP as u64),
         ("VERSIONS_CAP", VERSIONS_CAP as u64),
