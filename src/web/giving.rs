@@ -1,0 +1,393 @@
+//! What an outbox gives: the verbs of its page, sealed content, and the one-time paths of protocol.md 11.6.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hyper::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE,
+};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::answer::{Answer, Failure, plain};
+use super::capability::{Capability, digest_of};
+use super::outflow::{self, Clear, PIECE_BYTES, Sealed};
+use super::range::{Asked, asked, attachment, segment};
+use super::seal::{Sealer, sealed_bytes};
+use super::sessions::Signed;
+use super::taking::{Taking, Under};
+use super::visit::Visit;
+use super::{Web, lock, zip};
+use crate::events::{Dialect, Peer};
+use crate::session::Outbox;
+use crate::store::{SourceEntry, SourceKind, StoreError};
+
+/// Content up to this is sealed in the clear: the page holds it in memory until it is whole, and so much even an old
+/// phone has.
+pub(super) const SEALED_MAX: u64 = 256 * 1024 * 1024;
+
+/// How long a path is good after its content was delivered.
+const STAYS_GOOD: Duration = Duration::from_secs(60);
+
+/// Paths that are good at once: one for each file that a busy phone has asked for. The oldest goes first.
+const PATHS: usize = 1_024;
+
+/// Entries of one answer to `list`.
+const LISTED: usize = 1_000;
+
+/// The name of everything together.
+const ZIP_NAME: &str = "qrdrop.zip";
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// One file, by its place.
+    File(u32),
+    /// All files.
+    Zip,
+}
+
+/// The paths that may be fetched.
+#[derive(Default)]
+pub(super) struct Paths(Mutex<Vec<Path>>);
+
+/// One path, by the digest of its capability.
+struct Path {
+    digest: [u8; 32],
+    content: Content,
+    /// Whose it is; `None` for curl: whoever asks is then asked about.
+    taking: Option<Arc<Taking>>,
+    delivered: Vec<Range<u64>>,
+    whole: Option<Instant>,
+}
+
+impl Paths {
+    fn issue(&self, taking: Option<Arc<Taking>>, content: Content) -> Zeroizing<String> {
+        let capability = Capability::draw();
+        let mut paths = lock(&self.0);
+        paths.retain(Path::is_good);
+        if paths.len() == PATHS {
+            paths.remove(0);
+        }
+        let digest = capability.digest();
+        paths.push(Path { digest, content, taking, delivered: Vec::new(), whole: None });
+        capability.into_text()
+    }
+
+    fn find(&self, digest: &[u8; 32]) -> Option<(Content, Option<Arc<Taking>>)> {
+        let paths = lock(&self.0);
+        let path = paths.iter().find(|path| path.digest == *digest && path.is_good())?;
+        Some((path.content, path.taking.clone()))
+    }
+
+    /// Notes that bytes of a content of `len` have gone out; whether that makes it whole for the first time.
+    fn deliver(&self, digest: &[u8; 32], part: Range<u64>, len: u64) -> bool {
+        let mut paths = lock(&self.0);
+        let Some(path) = paths.iter_mut().find(|path| path.digest == *digest) else { return false };
+        merge(&mut path.delivered, part);
+        let whole = len == 0 || path.delivered.first() == Some(&(0..len));
+        whole && path.whole.replace(Instant::now()).is_none()
+    }
+}
+
+impl Path {
+    fn is_good(&self) -> bool {
+        self.whole.is_none_or(|whole| whole.elapsed() < STAYS_GOOD)
+    }
+}
+
+/// Adds a range to ranges that are apart and ascending.
+fn merge(ranges: &mut Vec<Range<u64>>, mut part: Range<u64>) {
+    ranges.retain(|range| {
+        let touches = range.start <= part.end && part.start <= range.end;
+        if touches {
+            part = range.start.min(part.start)..range.end.max(part.end);
+        }
+        !touches
+    });
+    let at = ranges.partition_point(|range| range.start < part.start);
+    ranges.insert(at, part);
+}
+
+/// The page's own taking, made when it first wants something.
+pub(super) fn taking(signed: &Signed, outbox: &Arc<Outbox>) -> Arc<Taking> {
+    Arc::clone(signed.session.taking.get_or_init(|| Taking::new(Arc::clone(outbox))))
+}
+
+/// What `status` of an outbox adds.
+pub(super) fn status(outbox: &Outbox) -> Value {
+    let files = outbox.entries().iter().filter(|entry| entry.kind == SourceKind::File).count();
+    json!({
+        "files": files,
+        "bytes": total(outbox.entries()),
+        "text": outbox.text(),
+        "sealed_max": SEALED_MAX,
+    })
+}
+
+/// `list`.
+pub(super) fn listed(outbox: &Outbox, first: usize) -> Value {
+    let entries = outbox.entries();
+    let listed = entries.iter().enumerate().skip(first).take(LISTED).map(|(id, entry)| {
+        let kind = if entry.kind == SourceKind::File { "file" } else { "folder" };
+        json!({ "id": id, "path": entry.offered, "bytes": entry.bytes, "kind": kind })
+    });
+    json!({ "entries": listed.collect::<Vec<_>>(), "total": entries.len() })
+}
+
+/// `link`: a path for what is not fetched sealed. In the clear somebody has to say yes.
+pub(super) fn link(
+    web: &Web,
+    taking: &Arc<Taking>,
+    secure: bool,
+    content: Content,
+    peer: Peer,
+) -> Result<Value, Failure> {
+    let name = name(taking.entries(), content)?;
+    Ok(match taking.decision(secure, peer) {
+        None => json!({ "state": "asking" }),
+        Some(Err(reason)) => json!({ "state": "refused", "reason": reason }),
+        Some(Ok(())) => {
+            let capability = web.paths.issue(Some(Arc::clone(taking)), content);
+            json!({ "path": format!("/get/{}/{}", *capability, segment(&name)) })
+        }
+    })
+}
+
+/// `fetch`: content in records, from `offset` on.
+pub(super) async fn fetch(
+    taking: Arc<Taking>,
+    signed: &Signed,
+    content: Content,
+    offset: u64,
+    peer: Peer,
+) -> Result<Answer, Failure> {
+    name(taking.entries(), content)?;
+    let bytes = match content {
+        Content::File(id) => taking.entries()[id as usize].bytes,
+        Content::Zip => total(taking.entries()),
+    };
+    if bytes > SEALED_MAX {
+        return Err(Failure::too_large("so much does not fit into a phone's memory"));
+    }
+    if offset > bytes || (content == Content::Zip && offset > 0) {
+        return Err(Failure::refused("offset", "there is nothing there"));
+    }
+    taking.decide(true, peer).await.map_err(|reason| Failure::conflict("refused", reason))?;
+    let under = begin(&taking, true)?;
+    let sealer = Sealer::new(&signed.keys.host, signed.number);
+    let length = matches!(content, Content::File(_)).then(|| sealed_bytes(bytes - offset));
+    let entries = Arc::clone(taking.entries());
+    let body = outflow::body(length, move |pieces| {
+        let mut sealed = Sealed::new(pieces, sealer);
+        let mut counted = Counted { sink: &mut sealed, under: &under };
+        match content {
+            Content::File(id) => copy(&entries[id as usize], offset..bytes, &mut counted)?,
+            Content::Zip => zip::write(&entries, &mut counted).map_err(io::Error::other)?,
+        }
+        sealed.finish()
+    });
+    let mut answer = Response::new(body.map_err(|error| Failure::busy(error.to_string()))?);
+    answer.headers_mut().insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    Ok(answer)
+}
+
+/// `GET /get/CAPABILITY/NAME`.
+pub(super) async fn get(
+    web: &Arc<Web>,
+    outbox: &Arc<Outbox>,
+    visit: &Visit,
+    capability: &str,
+    headers: &HeaderMap,
+) -> Answer {
+    let digest = digest_of(capability);
+    let Some((content, taking)) = web.paths.find(&digest) else {
+        return plain(StatusCode::NOT_FOUND, "this path is not good, or not any more");
+    };
+    visit.admit();
+    let taking = taking.unwrap_or_else(|| Taking::new(Arc::clone(outbox)));
+    let peer =
+        Peer { id: visit.peer.ip().to_string(), name: String::new(), address: visit.peer, dialect: Dialect::Web };
+    if let Err(reason) = taking.decide(visit.secure, peer).await {
+        return plain(StatusCode::FORBIDDEN, reason);
+    }
+    let given = match content {
+        Content::File(id) => file(web, &taking, visit.secure, digest, id, headers),
+        Content::Zip => archive(web, &taking, visit.secure, digest),
+    };
+    given.unwrap_or_else(|failure| plain(failure.status(), failure.to_string()))
+}
+
+fn file(
+    web: &Arc<Web>,
+    taking: &Arc<Taking>,
+    secure: bool,
+    digest: [u8; 32],
+    id: u32,
+    headers: &HeaderMap,
+) -> Result<Answer, Failure> {
+    let entry = &taking.entries()[id as usize];
+    let (len, tag) = (entry.bytes, entity_tag(entry));
+    let field = |name| super::answer::only(headers, &name);
+    let same = field(IF_RANGE).is_none_or(|theirs| theirs == tag);
+    let part = match asked(field(RANGE).filter(|_| same), len) {
+        Asked::Whole => None,
+        Asked::Part(part) => Some(part),
+        Asked::Beyond => {
+            let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, "there is nothing there");
+            answer.headers_mut().insert(CONTENT_RANGE, value(&format!("bytes */{len}")));
+            return Ok(answer);
+        }
+    };
+    let range = part.clone().unwrap_or(0..len);
+    let under = begin(taking, secure)?;
+    let (web, their, entries) = (Arc::clone(web), Arc::clone(taking), Arc::clone(taking.entries()));
+    let (bytes, runtime) = (range.end - range.start, tokio::runtime::Handle::current());
+    let delivered = range.clone();
+    let body = outflow::body(Some(bytes), move |pieces| {
+        let mut clear = Clear::new(pieces);
+        copy(&entries[id as usize], delivered.clone(), &mut Counted { sink: &mut clear, under: &under })?;
+        clear.finish()?;
+        if web.paths.deliver(&digest, delivered, len) {
+            runtime.block_on(their.got(vec![id], secure, false));
+        }
+        Ok(())
+    });
+    let mut answer = Response::new(body.map_err(|error| Failure::busy(error.to_string()))?);
+    let headers = answer.headers_mut();
+    attach(headers, &name(taking.entries(), Content::File(id))?);
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(ETAG, value(&tag));
+    headers.insert(CONTENT_LENGTH, value(&bytes.to_string()));
+    if part.is_some() {
+        headers.insert(CONTENT_RANGE, value(&format!("bytes {}-{}/{len}", range.start, range.end - 1)));
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    Ok(answer)
+}
+
+fn archive(web: &Arc<Web>, taking: &Arc<Taking>, secure: bool, digest: [u8; 32]) -> Result<Answer, Failure> {
+    let under = begin(taking, secure)?;
+    let (web, their, entries) = (Arc::clone(web), Arc::clone(taking), Arc::clone(taking.entries()));
+    let runtime = tokio::runtime::Handle::current();
+    let body = outflow::body(None, move |pieces| {
+        let mut clear = Clear::new(pieces);
+        zip::write(&entries, &mut Counted { sink: &mut clear, under: &under }).map_err(io::Error::other)?;
+        clear.finish()?;
+        if web.paths.deliver(&digest, 0..0, 0) {
+            let ids = their.files().collect();
+            runtime.block_on(their.got(ids, secure, false));
+        }
+        Ok(())
+    });
+    let mut answer = Response::new(body.map_err(|error| Failure::busy(error.to_string()))?);
+    attach(answer.headers_mut(), ZIP_NAME);
+    Ok(answer)
+}
+
+/// Paths for curl.
+pub(super) fn curl_paths(web: &Web, outbox: &Outbox) -> Vec<Zeroizing<String>> {
+    /// More than that is easier taken together.
+    const EACH: usize = 4;
+    let entries = outbox.entries();
+    let files: Vec<u32> =
+        (0..).zip(entries.iter()).filter(|(_, entry)| entry.kind == SourceKind::File).map(|(id, _)| id).collect();
+    let contents = match files.len() {
+        0 => Vec::new(),
+        1..=EACH => files.into_iter().map(Content::File).collect(),
+        _ => vec![Content::Zip],
+    };
+    let issue = |content| {
+        let name = name(entries, content).ok()?;
+        let capability = web.paths.issue(None, content);
+        Some(Zeroizing::new(format!("/get/{}/{}", *capability, segment(&name))))
+    };
+    contents.into_iter().filter_map(issue).collect()
+}
+
+fn begin(taking: &Arc<Taking>, secure: bool) -> Result<Under, Failure> {
+    taking.begin(secure).ok_or_else(|| Failure::busy("no more is given"))
+}
+
+/// The name to save under.
+fn name(entries: &[SourceEntry], content: Content) -> Result<String, Failure> {
+    match content {
+        Content::Zip => Ok(ZIP_NAME.to_owned()),
+        Content::File(id) => {
+            let entry = entries.get(id as usize).filter(|entry| entry.kind == SourceKind::File);
+            let entry = entry.ok_or_else(|| Failure::missing("file", "no such file is offered"))?;
+            Ok(entry.offered.rsplit('/').next().unwrap_or(&entry.offered).to_owned())
+        }
+    }
+}
+
+fn total(entries: &[SourceEntry]) -> u64 {
+    entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+}
+
+/// Changes whenever the file does.
+fn entity_tag(entry: &SourceEntry) -> String {
+    let modified = entry.modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    format!("\"{:x}-{:x}\"", entry.bytes, modified.unwrap_or_default().as_nanos())
+}
+
+fn attach(headers: &mut HeaderMap, name: &str) {
+    headers.insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_DISPOSITION, value(&attachment(name)));
+}
+
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("visible ASCII by how it is made")
+}
+
+/// Copies a part of a file that must stay as it was listed.
+fn copy(entry: &SourceEntry, part: Range<u64>, sink: &mut impl Write) -> io::Result<()> {
+    let failed = |error: StoreError| io::Error::other(error);
+    let source = entry.open().map_err(failed)?;
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut offset = part.start;
+    while offset < part.end {
+        let wanted = buffer.len().min(usize::try_from(part.end - offset).unwrap_or(usize::MAX));
+        let read = source.read_at(offset, &mut buffer[..wanted]).map_err(failed)?;
+        sink.write_all(&buffer[..read])?;
+        offset += read as u64;
+    }
+    source.check_unchanged().map_err(failed)
+}
+
+/// Counts what goes through.
+struct Counted<'a, W> {
+    sink: &'a mut W,
+    under: &'a Under,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.sink.write(bytes)?;
+        self.under.moved(count);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_whole_once_every_byte_of_it_went_out_in_whatever_order() {
+        let mut ranges = Vec::new();
+        for part in [5..10, 0..3, 8..12, 3..5] {
+            merge(&mut ranges, part);
+        }
+        assert_eq!((ranges.len(), &ranges[0]), (1, &(0..12)));
+        merge(&mut ranges, 20..30);
+        assert_eq!(ranges, [0..12, 20..30]);
+    }
+}

@@ -1,0 +1,97 @@
+//! The page: one document with everything in it, and the policy that lets it run nothing else.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use ring::digest::{SHA256, digest};
+
+use super::answer::{Answer, whole};
+
+/// The policy of every answer that is not the page.
+pub(super) const NOTHING: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
+
+static PAGE: LazyLock<Page> = LazyLock::new(Page::splice);
+
+struct Page {
+    document: Bytes,
+    policy: HeaderValue,
+}
+
+impl Page {
+    fn splice() -> Page {
+        let document = include_str!("assets/page.html")
+            .replace("/*{style}*/", include_str!("assets/page.css"))
+            .replace("/*{core}*/", include_str!("assets/core.js"))
+            .replace("/*{ui}*/", include_str!("assets/ui.js"));
+        let (scripts, styles) = (hashes(&document, "script"), hashes(&document, "style"));
+        let policy = format!(
+            "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; worker-src blob:; \
+             img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        let policy = HeaderValue::try_from(policy).expect("hashes in base64 are visible characters");
+        Page { document: document.into(), policy }
+    }
+}
+
+/// The page.
+pub(super) fn answer() -> Answer {
+    let mut answer = whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.clone());
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE.policy.clone());
+    answer
+}
+
+/// What a policy says about the elements of that name: the hash of each one's content (CSP 3, 2.3.1).
+fn hashes(document: &str, element: &str) -> String {
+    let contents = contents(document, element);
+    let hashes: Vec<String> = contents
+        .map(|content| format!("'sha256-{}'", BASE64.encode(digest(&SHA256, content.as_bytes()).as_ref())))
+        .collect();
+    if hashes.is_empty() { "'none'".to_owned() } else { hashes.join(" ") }
+}
+
+/// What stands in the elements of that name, whatever their attributes.
+fn contents<'a>(document: &'a str, element: &str) -> impl Iterator<Item = &'a str> {
+    let (open, close) = (format!("<{element}"), format!("</{element}>"));
+    let mut rest = document;
+    std::iter::from_fn(move || {
+        let tag = rest.find(&open)? + open.len();
+        let start = tag + rest[tag..].find('>')? + 1;
+        let length = rest[start..].find(&close)?;
+        let content = &rest[start..start + length];
+        rest = &rest[start + length + close.len()..];
+        Some(content)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_names_the_hash_of_each_script_and_style() {
+        let document = "<style>a{}</style><script id=\"a\">one</script><p><script>two</script>";
+        assert_eq!(contents(document, "script").collect::<Vec<_>>(), ["one", "two"]);
+        // printf one | openssl dgst -sha256 -binary | base64
+        assert!(hashes(document, "script").starts_with("'sha256-dpLDrTVAu4A8Ags67mbNiIcSMjTqDG5xQ8Ct1z/0Me0='"));
+        assert_eq!(hashes(document, "link"), "'none'");
+    }
+
+    #[test]
+    fn the_page_has_no_placeholder_left_and_nothing_from_elsewhere() {
+        let page = Page::splice();
+        let document = std::str::from_utf8(&page.document).unwrap();
+        assert!(!document.contains("/*{"), "a placeholder is left");
+        let tags = document.matches("<script").count() + document.matches("<style").count();
+        let hashed = contents(document, "script").count() + contents(document, "style").count();
+        assert_eq!(tags, hashed, "a script or style has no hash");
+        // The namespace of SVG is a name, not a place.
+        let document = document.replace("http://www.w3.org/2000/svg", "");
+        for elsewhere in ["http://", "https://", " src=", "@import", "url(", "import(", "importScripts"] {
+            assert!(!document.contains(elsewhere), "the page refers to something elsewhere: `{elsewhere}`");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The course of one transfer, from the question to a person to the end that is told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::sessions::{IDLE_LASTS, Session};
+use super::transfers::{Phase, Transfer};
+use super::{lock, raised};
+use crate::events::{Dialect, Event, ExitCode, Offer, Peer};
+use crate::session::{Place, SessionError, Standing};
+use crate::store::Intake;
+
+/// Progress is told at most this often, which the contract of `--json` promises.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// Sees a frozen transfer through.
+pub(super) async fn run(transfer: Arc<Transfer>, session: Arc<Session>, peer: Peer) {
+    let host = Arc::clone(&transfer.inbox.host);
+    let told = transfer.told.clone();
+    let mut leaving = host.leaving();
+    let offer = offer(&transfer, peer);
+    host.reporter.tell(Event::Offer(offer.clone()));
+    let place = match admit(&transfer, offer, &mut leaving).await {
+        Ok(place) => place,
+        Err(reason) => {
+            transfer.end(Phase::Refused(reason.clone()));
+            return host.reporter.tell(Event::Refused { transfer: told, reason });
+        }
+    };
+    host.reporter.tell(Event::Accepted { transfer: told.clone() });
+    let address = transfer.address;
+    match receive(&transfer, &session, &mut leaving).await {
+        Ok(finished) => {
+            place.keep();
+            host.reporter.tell(finished);
+            transfer.end(Phase::Finished);
+            host.ended(ExitCode::Ok, address);
+        }
+        Err(error) => {
+            drop(place);
+            let failure = error.failure();
+            let code = failure.code;
+            transfer.end(Phase::Failed(for_page(&error)));
+            host.reporter.tell(Event::Failed { transfer: Some(told), failure });
+            host.ended(code, address);
+        }
+    }
+}
+
+/// Who a page is, as it is told.
+pub(super) fn peer(session: &Session, address: std::net::SocketAddr) -> Peer {
+    Peer { id: address.ip().to_string(), name: lock(&session.device).clone(), address, dialect: Dialect::Web }
+}
+
+fn offer(transfer: &Transfer, peer: Peer) -> Offer {
+    transfer.with_manifest(|manifest| {
+        let (entries, entries_left_out) = manifest.told();
+        Offer {
+            transfer: transfer.told.clone(),
+            peer,
+            label: Standing::BROWSER.label,
+            files: manifest.files,
+            bytes: Some(manifest.bytes),
+            entries,
+            entries_left_out,
+        }
+    })
+}
+
+/// Whether it is taken; otherwise why not.
+async fn admit(transfer: &Transfer, offer: Offer, leaving: &mut watch::Receiver<bool>) -> Result<Place, String> {
+    transfer.with_manifest(|manifest| manifest.plan().map(drop))?;
+    tokio::select! {
+        admitted = transfer.inbox.admit(Standing::BROWSER, offer) => admitted.map_err(|error| error.to_string()),
+        () = over(transfer) => Err("it was cancelled there".to_owned()),
+        () = raised(leaving) => Err("this program was ended".to_owned()),
+    }
+}
+
+/// Until nothing is missing any more.
+async fn receive(
+    transfer: &Arc<Transfer>,
+    session: &Session,
+    leaving: &mut watch::Receiver<bool>,
+) -> Result<Event, SessionError> {
+    let started = Instant::now();
+    let intake = begin(transfer).await?;
+    let texts = transfer.texts();
+    if !transfer.accept(Arc::clone(&intake)) {
+        return Err(cancelled());
+    }
+    for text in texts {
+        transfer.inbox.host.reporter.tell(Event::Text { transfer: transfer.told.clone(), text });
+    }
+    let ended = attend(transfer, session, leaving).await;
+    tell_progress(transfer, transfer.done_bytes());
+    ended?;
+    let closing = Arc::clone(&intake);
+    // What panics there is a defect of ours, told as what it means for the transfer.
+    let closed = spawn_blocking(move || closing.finish()).await;
+    closed.map_err(|_| SessionError::Incomplete("the transfer could not be ended".to_owned()))??;
+    let tally = transfer.tally();
+    match tally.first_failure {
+        None => Ok(Event::Finished {
+            transfer: transfer.told.clone(),
+            files: tally.files,
+            bytes: tally.bytes,
+            seconds: started.elapsed().as_secs_f64(),
+            label: Standing::BROWSER.label,
+        }),
+        Some(first) => Err(SessionError::Incomplete(format!(
+            "{} of {} files were not stored, first {first}",
+            tally.failed,
+            tally.failed + tally.files
+        ))),
+    }
+}
+
+async fn begin(transfer: &Arc<Transfer>) -> Result<Arc<Intake>, SessionError> {
+    let beginning = Arc::clone(transfer);
+    let begin = move || {
+        let plan = beginning.with_manifest(|manifest| manifest.plan()).map_err(SessionError::Incomplete)?;
+        let inbox = &beginning.inbox;
+        Ok::<_, SessionError>(inbox.folder.begin(plan, inbox.rules.if_exists)?)
+    };
+    let begun = spawn_blocking(begin).await;
+    begun.map_err(|_| SessionError::Incomplete("the transfer could not be begun".to_owned()))?.map(Arc::new)
+}
+
+async fn attend(
+    transfer: &Transfer,
+    session: &Session,
+    leaving: &mut watch::Receiver<bool>,
+) -> Result<(), SessionError> {
+    let mut changes = transfer.watch();
+    let mut progress = interval(PROGRESS_EVERY);
+    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = 0;
+    let mut ended = Ok(());
+    loop {
+        changes.borrow_and_update();
+        if transfer.is_settled() {
+            return ended;
+        }
+        if ended.is_ok() && transfer.is_over() {
+            ended = Err(cancelled());
+        }
+        // What is on its way to its name arrives there, and is told, before the end is.
+        if ended.is_err() && !transfer.is_committing() {
+            return ended;
+        }
+        tokio::select! {
+            // The sender lives as long as the transfer.
+            _ = changes.changed() => {}
+            _ = progress.tick() => {
+                let bytes = transfer.done_bytes();
+                if bytes != seen && ended.is_ok() {
+                    seen = bytes;
+                    tell_progress(transfer, bytes);
+                }
+                if session.idle(tokio::time::Instant::now()) >= IDLE_LASTS {
+                    ended = ended.and(Err(SessionError::Silent));
+                }
+            }
+            () = raised(leaving), if ended.is_ok() => ended = Err(SessionError::Interrupted),
+        }
+        if let Err(error) = &ended {
+            transfer.end(Phase::Failed(for_page(error)));
+        }
+    }
+}
+
+fn tell_progress(transfer: &Transfer, bytes: u64) {
+    let total = Some(transfer.with_manifest(|manifest| manifest.bytes));
+    transfer.inbox.host.reporter.tell(Event::Progress { transfer: transfer.told.clone(), bytes, total });
+}
+
+/// Waits until somebody has ended it.
+async fn over(transfer: &Transfer) {
+    let mut changes = transfer.watch();
+    // The sender lives as long as the transfer.
+    let _ = changes.wait_for(|_| transfer.is_over()).await;
+}
+
+fn cancelled() -> SessionError {
+    SessionError::Incomplete("cancelled there".to_owned())
+}
+
+/// Why it failed, in words that say nothing of this machine's paths.
+fn for_page(error: &SessionError) -> String {
+    match error {
+        SessionError::Store(error) => error.for_peer().to_owned(),
+        SessionError::Silent => "the page was silent for an hour".to_owned(),
+        SessionError::Interrupted => "the receiver has left".to_owned(),
+        error => error.to_string(),
+    }
+}
