@@ -321,6 +321,10 @@ pub struct Board {
     pub name: String,
     /// Absolute path of the receive folder, if there is one.
     pub directory: Option<String>,
+    /// What an outbox has to give, in a few words.
+    pub offers: Option<String>,
+    /// What to do on the other device, in a sentence or two.
+    pub advice: String,
     /// Whether receivers nearby can find it by name.
     pub discoverable: bool,
     /// This side's key mark, which a sender sees too.

@@ -68,21 +68,15 @@ pub(super) struct Receive {
     /// Where files go
     #[arg(value_name = "DIR", default_value = ".")]
     pub(super) folder: PathBuf,
-    /// TCP port; 0 is any [default: 5001, or the next free one]
-    #[arg(long, value_name = "PORT", env = "QRDROP_PORT")]
-    pub(super) port: Option<u16>,
-    /// Don't advertise over mDNS
-    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_HIDDEN")]
-    pub(super) hidden: bool,
-    /// Leave if nobody came within this time
-    #[arg(long, value_name = "DURATION", value_parser = duration, env = "QRDROP_TIMEOUT")]
-    pub(super) timeout: Option<Duration>,
+    /// Fetch from there instead of hosting: an outbox's name, its link, ip[:port], or - or @FILE to read the last link there
+    #[arg(long, value_name = "TARGET", hide_env_values = true, env = "QRDROP_FROM")]
+    pub(super) from: Option<String>,
+    /// How the port is open.
+    #[command(flatten)]
+    pub(super) hosting: Hosting,
     /// Leave after the first finished transfer
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_ONCE")]
     pub(super) once: bool,
-    /// Accept without asking from senders that are at least this well known
-    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "verified", env = "QRDROP_YES")]
-    pub(super) yes: Option<Yes>,
     /// What to do with names that exist
     #[arg(long, value_name = "WHAT", default_value = "rename", env = "QRDROP_IF_EXISTS")]
     pub(super) if_exists: Existing,
@@ -92,9 +86,32 @@ pub(super) struct Receive {
     /// What to do with senders that speak the tutorial's plain protocol
     #[arg(long, value_name = "WHAT", default_value = "ask", env = "QRDROP_CLASSIC")]
     pub(super) classic: ClassicMode,
+}
+
+/// Flags of the commands that open a port and draw a code.
+#[derive(Debug, Args)]
+pub(super) struct Hosting {
+    /// TCP port; 0 is any [default: 5001, or the next free one]
+    #[arg(long, value_name = "PORT", env = "QRDROP_PORT")]
+    pub(super) port: Option<u16>,
+    /// Don't advertise over mDNS
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_HIDDEN")]
+    pub(super) hidden: bool,
+    /// Serve the page for phones inside TLS: they warn of a certificate that nobody signed
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with = "no_web", env = "QRDROP_HTTPS")]
+    pub(super) https: bool,
+    /// Leave if nobody came within this time
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "QRDROP_TIMEOUT")]
+    pub(super) timeout: Option<Duration>,
+    /// Accept without asking from peers that are at least this well known
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "verified", env = "QRDROP_YES")]
+    pub(super) yes: Option<Yes>,
     /// No page for phones: the code holds the `qrdrop://` link
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_NO_WEB")]
     pub(super) no_web: bool,
+    /// Show a one-time address for curl
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with = "no_web", env = "QRDROP_CURL")]
+    pub(super) curl: bool,
     /// Let peers in from outside private networks
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_EXPOSE")]
     pub(super) expose: bool,
@@ -116,17 +133,26 @@ pub(super) struct Receive {
 #[derive(Debug, Args)]
 pub(super) struct Send {
     /// Files and folders
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present = "text")]
     pub(super) paths: Vec<PathBuf>,
-    /// The receiver: its name, its link, ip[:port], or - or @FILE to read the last link there
+    /// A text for the other side's screen, beside or in place of files
+    #[arg(long, value_name = "TEXT", hide_env_values = true, env = "QRDROP_TEXT")]
+    pub(super) text: Option<String>,
+    /// The receiver: its name, its link, ip[:port], or - or @FILE to read the last link there. Without it others fetch
     #[arg(long, value_name = "TARGET", conflicts_with = "scan", hide_env_values = true, env = "QRDROP_TO")]
     pub(super) to: Option<String>,
     /// A picture of the receiver's QR code
     #[arg(long, value_name = "PICTURE", env = "QRDROP_SCAN")]
     pub(super) scan: Option<PathBuf>,
+    /// Go on after somebody has fetched everything
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_KEEP")]
+    pub(super) keep: bool,
+    /// How the port is open while others may fetch.
+    #[command(flatten)]
+    pub(super) hosting: Hosting,
     /// Speak the tutorial's plain protocol: one file, nothing encrypted
     // No variable: whoever sends unencrypted has to say so each time.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "text")]
     pub(super) classic: bool,
     /// Send what symbolic links point to
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_FOLLOW_LINKS")]
@@ -280,9 +306,16 @@ mod tests {
     }
 
     #[test]
+    fn fetching_takes_no_flag_of_hosting_and_bears_their_defaults() {
+        assert!(Cli::try_parse_from(["qrdrop", "receive", "--from", "desk"]).is_ok());
+        assert!(Cli::try_parse_from(["qrdrop", "receive", "--from", "desk", "--port", "0"]).is_err());
+        assert!(Cli::try_parse_from(["qrdrop", "receive", "--from", "desk", "--qr", "never"]).is_err());
+    }
+
+    #[test]
     fn a_bare_yes_means_verified() {
         let cli = Cli::parse_from(["qrdrop", "receive", "--yes"]);
         let Command::Receive(receive) = cli.command else { unreachable!("it was `receive`") };
-        assert_eq!(receive.yes, Some(Yes::Verified));
+        assert_eq!(receive.hosting.yes, Some(Yes::Verified));
     }
 }

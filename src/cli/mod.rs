@@ -1,6 +1,8 @@
 //! Arguments to decisions to wiring: one file for each command.
 
 mod args;
+mod fetch;
+mod hosting;
 mod list;
 mod receive;
 mod send;
@@ -53,13 +55,17 @@ async fn dispatch(cli: Cli) -> ExitCode {
         verbose: cli.common.verbose,
         color: cli.common.color.into(),
         qr: match &cli.command {
-            Command::Receive(receive) => receive.qr.into(),
+            Command::Receive(receive) => receive.hosting.qr.into(),
+            Command::Send(send) => send.hosting.qr.into(),
             _ => Default::default(),
         },
         ask_timeout: cli.common.ask_timeout,
     });
     let ended = match cli.command {
-        Command::Receive(receive) => receive::run(receive, &cli.common, &ui).await,
+        Command::Receive(receive) => match receive.from.clone() {
+            Some(from) => fetch::run(&receive, &from, &cli.common, &ui).await,
+            None => receive::run(receive, &cli.common, &ui).await,
+        },
         Command::Send(send) => send::run(send, &cli.common, &ui).await,
         Command::List(list) => list::run(list, &cli.common, &ui).await,
     };
@@ -74,7 +80,10 @@ async fn dispatch(cli: Cli) -> ExitCode {
 }
 
 /// How a command ends; of a failure that was not told yet, the transfer it is about, if any, and why.
-type Ended = Result<Done, (Option<String>, Failure)>;
+type Ended = Result<Done, Failed>;
+
+/// A failure and the transfer it is about, if any.
+type Failed = (Option<String>, Failure);
 
 /// The end of a command that has told everything.
 struct Done {
@@ -93,22 +102,22 @@ impl Done {
 }
 
 /// A failure that is about no transfer.
-fn failed(failure: Failure) -> (Option<String>, Failure) {
+fn failed(failure: Failure) -> Failed {
     (None, failure)
 }
 
 /// A failure of this machine's disk.
-fn disk(error: &StoreError) -> (Option<String>, Failure) {
+fn disk(error: &StoreError) -> Failed {
     failed(Failure::new(ExitCode::Local, error.to_string(), error.hint()))
 }
 
 /// A failure of the network, with the exit code that fits what was tried.
-fn network(code: ExitCode, error: &NetError) -> (Option<String>, Failure) {
+fn network(code: ExitCode, error: &NetError) -> Failed {
     failed(Failure::new(code, error.to_string(), error.hint().unwrap_or_default()))
 }
 
 /// A state folder that was named must be this user's alone, before anything happens.
-fn open_state(common: &Common) -> Result<(), (Option<String>, Failure)> {
+fn open_state(common: &Common) -> Result<(), Failed> {
     match &common.state_dir {
         Some(path) => StateDir::open(Some(path)).map(drop).map_err(|error| disk(&error)),
         None => Ok(()),

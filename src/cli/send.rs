@@ -1,21 +1,32 @@
 //! `qrdrop send`: what is offered, to whom, and how it came out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::args::{Common, Send};
-use super::{Done, Ended, disk, failed, interruptions, network, open_state, shown_name, target};
+use super::hosting::{Display, Door, Hosted, Left, Purpose, is_seen};
+use super::target::{self, Receiver};
+use super::{Done, Ended, Failed, disk, failed, interruptions, network, open_state, shown_name};
 use crate::events::{ExitCode, Failure, Reporter};
-use crate::names::inert;
+use crate::names::{human_bytes, inert};
 use crate::net::addresses::candidates;
+use crate::net::discovery::Kind;
 use crate::pairing::Identity;
-use crate::session::{ClassicSender, Sender};
+use crate::session::{ClassicSender, Outbox, OutboxRules, Sender, check_text};
 use crate::store::{LeftOut, SourceKind, Walk, WalkOptions, walk};
 use crate::ui::Ui;
+use crate::web::{Share, Web};
+use crate::wire::Role;
 
-/// Sends to one receiver.
+/// Sends to one receiver, or lets others fetch.
 pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
     let interrupted = interruptions(ui);
     open_state(common)?;
+    if let Some(text) = &send.text {
+        check_text(text).map_err(failed)?;
+    }
     let (paths, options) = (send.paths.clone(), WalkOptions { follow_links: send.follow_links });
     let walked = tokio::task::spawn_blocking(move || walk(&paths, &options)).await;
     let walked =
@@ -24,64 +35,147 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
     for unreadable in &walked.unreadable {
         ui.say(&format!("can't be read, left out: {} ({})", shown(unreadable), unreadable.reason));
     }
-    let source = match common.interface.as_deref() {
-        None => None,
-        Some(only) => {
-            let found = candidates(Some(only)).map_err(|error| network(ExitCode::Local, &error))?;
-            found.first().map(|candidate| candidate.ip)
-        }
+    let unreadable = walked.unreadable.first().map(|first| {
+        let count = walked.unreadable.len();
+        let message = format!("{count} could not be read, first `{}`: {}", shown(first), first.reason);
+        Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
+    });
+    let sending = Sending { send: &send, common, ui, interrupted };
+    let done = match sending.named().await? {
+        Some(receiver) => sending.to(walked, &receiver).await?,
+        None => sending.host(walked).await?,
     };
-    let receiver = match (&send.to, &send.scan) {
-        (Some(to), _) => target::named(to, common.interface.as_deref()).await?,
-        (None, Some(picture)) => target::pictured(picture).await?,
-        (None, None) if !ui.has_terminal() => {
-            return Err(failed(Failure::new(
-                ExitCode::Nobody,
-                "there is no terminal to choose a receiver at",
-                "name it with `--to`, or show a picture of its code with `--scan`",
-            )));
-        }
-        (None, None) => match target::chosen(ui, common.interface.as_deref()).await? {
-            Some(receiver) => receiver,
-            None => return Err(failed(Failure::new(ExitCode::Nobody, "no receiver was chosen", ""))),
-        },
-    };
-    let reporter: Arc<dyn Reporter> = ui.clone();
-    if send.classic {
-        return classic(walked, &receiver, source, reporter).await;
+    match unreadable {
+        Some(failure) if done.code == ExitCode::Ok => Err(failed(failure)),
+        _ => Ok(done),
     }
-    let identity = Identity::fresh(&[]);
-    let identity =
-        identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
-    let Walk { entries, left_out, unreadable } = walked;
-    let left_out = left_out.iter().chain(&unreadable);
-    let sender = Sender {
-        identity,
-        name: shown_name(common),
-        left_out: left_out.map(|left| (shown(left), left.reason.clone())).collect(),
-        entries: Arc::new(entries),
-        source,
-        reporter,
-    };
-    sender.send(&receiver.target, interrupted).await?;
-    if let Some(first) = unreadable.first() {
-        let message = format!("{} could not be read, first `{}`: {}", unreadable.len(), shown(first), first.reason);
-        return Err(failed(Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")));
-    }
-    Ok(Done::well("everything is sent"))
 }
 
 fn shown(left: &LeftOut) -> String {
     inert(&left.path.to_string_lossy())
 }
 
+struct Sending<'a> {
+    send: &'a Send,
+    common: &'a Common,
+    ui: &'a Arc<Ui>,
+    interrupted: watch::Receiver<bool>,
+}
+
+impl Sending<'_> {
+    fn interface(&self) -> Option<&str> {
+        self.common.interface.as_deref()
+    }
+
+    /// The receiver that the command line names.
+    async fn named(&self) -> Result<Option<Receiver>, Failed> {
+        match (&self.send.to, &self.send.scan) {
+            (Some(to), _) => target::named(to, Kind::Inbox, self.interface()).await.map(Some),
+            (None, Some(picture)) => target::pictured(picture).await.map(Some),
+            (None, None) if self.send.classic => target::chosen(self.ui, self.interface()).await?.map_or_else(
+                || Err(failed(Failure::new(ExitCode::Nobody, "no receiver was chosen", "name it with `--to`"))),
+                |receiver| Ok(Some(receiver)),
+            ),
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn to(&self, walked: Walk, receiver: &Receiver) -> Ended {
+        let source = match self.interface() {
+            None => None,
+            Some(only) => {
+                let found = candidates(Some(only)).map_err(|error| network(ExitCode::Local, &error))?;
+                found.first().map(|candidate| candidate.ip)
+            }
+        };
+        if self.send.classic {
+            return classic(walked, receiver, source, self.ui.clone()).await;
+        }
+        let identity = Identity::fresh(&[]);
+        let identity =
+            identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
+        let sender = Sender {
+            identity,
+            name: shown_name(self.common),
+            left_out: left_out(&walked),
+            entries: Arc::new(walked.entries),
+            text: self.send.text.clone(),
+            source,
+            reporter: self.ui.clone(),
+        };
+        sender.send(&receiver.target, self.interrupted.clone()).await?;
+        Ok(Done::well("everything is sent"))
+    }
+
+    /// Lets others fetch; a person may also choose a receiver from those nearby, who then gets it.
+    async fn host(&self, walked: Walk) -> Ended {
+        let (hosting, ui) = (&self.send.hosting, self.ui);
+        if !is_seen(hosting, ui) {
+            return Err(failed(Failure::new(
+                ExitCode::Nobody,
+                "nobody could see the invitation: there is no terminal to draw it on",
+                "name a receiver with `--to` or `--scan`, or let others fetch with `--invite-file`, `--qr-png` or \
+                 `--qr always`",
+            )));
+        }
+        let door = Door::open(hosting, self.common, ui, Role::Outbox, false)?;
+        let display =
+            Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice: ADVICE };
+        let rules = OutboxRules { yes: hosting.yes.map(Into::into), keep: self.send.keep };
+        let (entries, left) = (Arc::new(walked.entries.clone()), left_out(&walked));
+        let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules);
+        let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);
+        let purpose = Purpose { hosted: Hosted::Outbox(outbox), web, first_ends: !self.send.keep, display };
+        let attended = door.attend(purpose, self.interrupted.clone(), self.picked()).await?;
+        let nobody = |message: &str, hint: &str| Err(failed(Failure::new(ExitCode::Nobody, message, hint)));
+        match attended.left {
+            Left::Done => Ok(Done::well("everything was fetched")),
+            Left::GivenUp(code) => Ok(Done::with(code, "pairing failed")),
+            Left::Otherwise(receiver) => self.to(walked, &receiver?).await,
+            Left::Asked if attended.under_way => {
+                Ok(Done::with(ExitCode::Interrupted, "interrupted while something was under way"))
+            }
+            Left::Asked | Left::NobodyCame if attended.succeeded => Ok(Done::well("left")),
+            Left::Asked => nobody("nobody has fetched everything", ""),
+            Left::NobodyCame => nobody("nobody came in time", "start again, or raise `--timeout`"),
+        }
+    }
+
+    /// The receiver that a person chooses while the code is on the screen; never, where there is no terminal or the
+    /// person turns away from the list.
+    async fn picked(&self) -> Result<Receiver, Failed> {
+        if self.ui.has_terminal() {
+            match target::chosen(self.ui, self.interface()).await {
+                Ok(Some(receiver)) => return Ok(receiver),
+                Ok(None) => {}
+                Err((_, failure)) => self.ui.say(&format!("receivers nearby can't be listed: {failure}")),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// What to do on the other device.
+const ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop receive --from LINK`";
+
+fn offers(walked: &Walk, text: bool) -> String {
+    let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();
+    let bytes = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+    match (files, text) {
+        (0, true) => "a text".to_owned(),
+        (1, _) => format!("1 file, {}", human_bytes(bytes)),
+        (files, _) => format!("{files} files, {}", human_bytes(bytes)),
+    }
+}
+
+/// What is not sent, as (name, reason).
+fn left_out(walked: &Walk) -> Vec<(String, String)> {
+    let all = walked.left_out.iter().chain(&walked.unreadable);
+    all.map(|left| (shown(left), left.reason.clone())).collect()
+}
+
 /// The tutorial's protocol has room for one file.
-async fn classic(
-    mut walked: Walk,
-    receiver: &target::Receiver,
-    source: Option<std::net::IpAddr>,
-    reporter: Arc<dyn Reporter>,
-) -> Ended {
+async fn classic(mut walked: Walk, receiver: &Receiver, source: Option<IpAddr>, reporter: Arc<dyn Reporter>) -> Ended {
     if receiver.classic == Some(false) {
         return Err(failed(Failure::new(
             ExitCode::Refused,

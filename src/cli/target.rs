@@ -1,4 +1,4 @@
-//! Whom to send to: a name, a link, an address, a picture, or a choice from a list.
+//! Whom to send to, or fetch from: a name, a link, an address, a picture, or a choice from a list.
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::list::nobody;
-use super::{failed, network};
+use super::{Failed, failed, network};
 use crate::events::{ExitCode, Failure};
 use crate::net::discovery::{Browser, Change, Found, Kind, resolve};
 use crate::net::listen::DEFAULT_PORT;
@@ -24,9 +24,7 @@ const NAME_WAIT: Duration = Duration::from_secs(5);
 /// The longest line that can hold a link; more is not read into memory.
 const LINE_CAP: usize = 4_096;
 
-type Failed = (Option<String>, Failure);
-
-/// A receiver, before anything was said to it.
+/// A host, before anything was said to it.
 pub(super) struct Receiver {
     pub(super) target: Target,
     /// Whether it advertised that it speaks the tutorial's protocol; `None` if it said nothing about it.
@@ -53,11 +51,11 @@ impl Receiver {
 }
 
 fn malformed(error: &InvitationError) -> Failed {
-    failed(Failure::new(ExitCode::Usage, error.to_string(), "copy the whole link from under the receiver's code"))
+    failed(Failure::new(ExitCode::Usage, error.to_string(), "copy the whole link from under the code"))
 }
 
-/// What `--to` says.
-pub(super) async fn named(text: &str, only: Option<&str>) -> Result<Receiver, Failed> {
+/// What `--to` or `--from` says; a name is that of a host of the `wanted` kind.
+pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>) -> Result<Receiver, Failed> {
     if text == "-" {
         return Receiver::invited(&last_line(std::io::stdin().lock(), "standard input")?);
     }
@@ -66,7 +64,7 @@ pub(super) async fn named(text: &str, only: Option<&str>) -> Result<Receiver, Fa
             failed(Failure::new(
                 ExitCode::Local,
                 format!("can't read the link in `{path}`: {error}"),
-                "name the file that `qrdrop receive --invite-file` writes",
+                "name the file that `--invite-file` writes there",
             ))
         })?;
         return Receiver::invited(&last_line(BufReader::new(file), path)?);
@@ -78,15 +76,35 @@ pub(super) async fn named(text: &str, only: Option<&str>) -> Result<Receiver, Fa
         return Ok(Receiver { target: Target::Unproven(vec![address]), classic: None });
     }
     let found = resolve(text, NAME_WAIT, only).await.map_err(|error| network(ExitCode::Nobody, &error))?;
-    let mut inboxes: Vec<Found> = found.into_iter().filter(|found| found.kind == Kind::Inbox).collect();
-    match inboxes.len() {
-        0 => Err(failed(Failure { message: format!("no receiver named `{text}` was found"), ..nobody(NAME_WAIT) })),
-        1 => Ok(Receiver::found(inboxes.remove(0))),
-        count => Err(failed(Failure::new(
+    let (mut meant, others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.kind == wanted);
+    let what = called(wanted);
+    match (meant.len(), others.first()) {
+        (0, Some(other)) => {
+            let message = format!("`{text}` is no {what} but another {}", called(other.kind));
+            Err(failed(Failure::new(ExitCode::Refused, message, "look at what the other side is running")))
+        }
+        (0, None) => {
+            let message = format!("no {what} named `{text}` was found");
+            Err(failed(match wanted {
+                Kind::Inbox => Failure { message, ..nobody(NAME_WAIT) },
+                _ => Failure::new(ExitCode::Nobody, message, "scan its code or use its link"),
+            }))
+        }
+        (1, _) => Ok(Receiver::found(meant.remove(0))),
+        (count, _) => Err(failed(Failure::new(
             ExitCode::Nobody,
-            format!("{count} receivers are named `{text}`"),
-            "scan the code of the one you mean, or name its address as `qrdrop list` shows it",
+            format!("{count} {what}s are named `{text}`"),
+            "scan the code of the one you mean, or give its link or its address",
         ))),
+    }
+}
+
+/// What a person calls a host of this kind.
+fn called(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Inbox => "receiver",
+        Kind::Outbox => "outbox",
+        Kind::Room => "room",
     }
 }
 
@@ -99,7 +117,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// The last line that isn't blank.
 fn last_line(reader: impl BufRead, source: &str) -> Result<Zeroizing<String>, Failed> {
     let unreadable = |what: String| {
-        failed(Failure::new(ExitCode::Usage, format!("no link in {source}: {what}"), "put the receiver's link there"))
+        failed(Failure::new(ExitCode::Usage, format!("no link in {source}: {what}"), "put the link there"))
     };
     let mut last = Zeroizing::new(String::new());
     for line in reader.lines() {

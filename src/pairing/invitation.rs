@@ -110,11 +110,20 @@ impl Invitation {
 
     /// The link: 74 bytes at most for IPv4 over http.
     pub fn link(&self) -> Zeroizing<String> {
+        self.link_with(self.kind.scheme())
+    }
+
+    /// The same invitation for a phone, to a page inside TLS.
+    pub fn secure_link(&self) -> Zeroizing<String> {
+        self.link_with("https://")
+    }
+
+    fn link_with(&self, scheme: &str) -> Zeroizing<String> {
         let mut payload = Zeroizing::new([0; PAYLOAD_BYTES]);
         payload[..TOKEN_BYTES].copy_from_slice(self.token.as_bytes());
         payload[TOKEN_BYTES..].copy_from_slice(&self.receiver);
         let mut link = Zeroizing::new(String::with_capacity(MAX_LINK_BYTES));
-        link.push_str(self.kind.scheme());
+        link.push_str(scheme);
         link.push_str(&self.address.to_string());
         link.push_str("/#");
         link.push(VERSION);

@@ -110,6 +110,7 @@ pub(super) fn status(board: &Board, style: Style, columns: usize) -> Vec<String>
     let mut lines = vec![format!("{} {}", style.bold("qrdrop"), one_line(&board.name, columns.saturating_sub(7)))];
     lines.push(String::new());
     lines.extend(board.directory.as_deref().map(|path| fact("into", path)));
+    lines.extend(board.offers.as_deref().map(|offers| fact("offers", offers)));
     lines.push(fact("network", &board.interface));
     lines.push(fact("address", &board.address.to_string()));
     let shown = if board.others.len() > ADDRESSES { ADDRESSES - 1 } else { board.others.len() };

@@ -92,6 +92,8 @@ pub enum HostKey {
     NextAddress,
     /// `r`: draw a new code.
     Renew,
+    /// `c`: show a one-time address for curl.
+    Curl,
     /// `q`: leave.
     Quit,
     /// Ctrl-C.

@@ -258,6 +258,7 @@ impl Screen {
         match key.code {
             KeyCode::Char('n') => self.pass(HostKey::NextAddress),
             KeyCode::Char('r') => self.pass(HostKey::Renew),
+            KeyCode::Char('c') => self.pass(HostKey::Curl),
             KeyCode::Char('q') => self.pass(HostKey::Quit),
             KeyCode::Char('?') => {
                 self.help = !self.help;

@@ -29,6 +29,8 @@ fn board() -> Board {
         others: vec!["10.0.0.2:5001".parse().unwrap()],
         name: "Laptop".into(),
         directory: Some("/home/anna/in".into()),
+        offers: None,
+        advice: "a phone: point its camera at the code. a computer: `qrdrop send FILE`".into(),
         discoverable: true,
         mark: "k7wq-93fd".into(),
         warning: None,
@@ -212,8 +214,8 @@ fn an_80_by_24_window_holds_code_link_and_status() {
             "also     10.0.0.2:5001",
             "key      k7wq-93fd",
             "",
-            "on another computer: `qrdrop send",
-            "FILE`, or add `--scan` and a picture",
+            "a phone: point its camera at the",
+            "code. a computer: `qrdrop send FILE`",
         ]
     );
     assert_eq!(text(&seen.emulator.cells[21]), LINK);

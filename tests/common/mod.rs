@@ -7,6 +7,7 @@
 
 pub mod around;
 pub mod disk;
+pub mod phone;
 mod program;
 
 use std::ffi::{OsStr, OsString};

@@ -100,10 +100,7 @@ impl Screen {
         let middle = match &self.picker {
             Some(picker) if picker.is_open() => picker.lines(self.style, columns, room),
             _ if self.recent.is_empty() && self.transfers.count() == 0 => {
-                wrapped("on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code", columns)
-                    .into_iter()
-                    .map(|line| self.style.dim(&line))
-                    .collect()
+                wrapped(&invitation.board.advice, columns).into_iter().map(|line| self.style.dim(&line)).collect()
             }
             _ => self.recents(columns, room),
         };
@@ -125,7 +122,7 @@ impl Screen {
         }
         let elsewhere = self.invitation.as_ref().is_some_and(|shown| !self.hidden && !shown.board.others.is_empty());
         let named = |address: &str, code: &str| -> Vec<String> {
-            let keys = [("n", address), ("r", code), ("?", "help"), ("q", "leave")];
+            let keys = [("n", address), ("r", code), ("c", "curl"), ("?", "help"), ("q", "leave")];
             let keys = keys.into_iter().filter(|(key, _)| match *key {
                 "n" => elsewhere,
                 "r" => self.invitation.is_some(),
@@ -153,8 +150,10 @@ impl Screen {
 
     fn help(&self, columns: usize) -> Vec<String> {
         let sentences = [
-            "n  puts the next address of this machine into the code; try it if others can't get through",
+            "n  puts the next address of this machine into the code; if a phone's page does not load, see that it is in the \
+             same Wi-Fi, then try this",
             "r  draws a new code; the old one is good for two more minutes",
+            "c  shows a command for curl, good once",
             "q  leaves; what is under way is cut",
             "?  closes this help",
         ];

@@ -1,0 +1,491 @@
+//! What the commands that host have in common: the port is opened, the invitation is shown and kept true, guests are
+//! let in, until there is a reason to leave.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::args::{Common, Hosting, Ttl};
+use super::{Failed, disk, failed, network, open_state, shown_name};
+use crate::events::{Board, Event, ExitCode, Failure, Reporter};
+use crate::net::accept::{self, Arrival, Knock};
+use crate::net::addresses::Candidate;
+use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, Kind};
+use crate::net::gate::Gate;
+use crate::net::listen::{Bound, DEFAULT_PORT, PortChoice, bind};
+use crate::net::watch::Watch;
+use crate::pairing::{Identity, LinkKind};
+use crate::session::{Classic, Ended, Host, Inbox, Outbox};
+use crate::store::write_secret_file;
+use crate::ui::{HostKey, QrChoice, Ui, qr};
+use crate::web::Web;
+use crate::wire::Role;
+
+/// A code on a screen is good for this long: long enough to find one's phone, short enough that a picture of it is
+/// worth little.
+const DRAWN_TTL: Duration = Duration::from_secs(10 * 60);
+
+/// Arrivals that may wait for a session to begin.
+const ARRIVALS: usize = 64;
+
+/// Pixels for each module of `--qr-png`.
+const MODULE_PX: u32 = 8;
+
+/// What others come for.
+#[derive(Clone)]
+pub(super) enum Hosted {
+    /// They send.
+    Inbox(Arc<Inbox>),
+    /// They fetch.
+    Outbox(Arc<Outbox>),
+}
+
+impl Hosted {
+    /// Serves one connection, whatever it speaks, to its end.
+    async fn serve(self, web: Option<Arc<Web>>, arrival: Arrival) {
+        let visitor = match &self {
+            Hosted::Inbox(inbox) => inbox.serve(arrival).await,
+            Hosted::Outbox(outbox) => outbox.serve(arrival).await,
+        };
+        if let (Some(web), Some(visitor)) = (web, visitor) {
+            web.serve(visitor).await;
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Hosted::Inbox(_) => Kind::Inbox,
+            Hosted::Outbox(_) => Kind::Outbox,
+        }
+    }
+
+    fn takes_classic(&self) -> bool {
+        matches!(self, Hosted::Inbox(inbox) if inbox.classic() != Classic::Off)
+    }
+}
+
+/// What a door is opened for.
+pub(super) struct Purpose {
+    pub(super) hosted: Hosted,
+    /// The same for browsers; not served under `--no-web`.
+    pub(super) web: Arc<Web>,
+    /// Whether the first transfer that comes out well is the last.
+    pub(super) first_ends: bool,
+    pub(super) display: Display,
+}
+
+/// What the screen says of a hosting command beside what every one of them says.
+pub(super) struct Display {
+    /// Where files go, absolute.
+    pub(super) directory: Option<String>,
+    /// What there is to fetch, in a few words.
+    pub(super) offers: Option<String>,
+    /// What to do on the other device.
+    pub(super) advice: &'static str,
+}
+
+/// A port that is taken, and the host that will stand behind it. Nobody can connect yet.
+pub(super) struct Door<'a> {
+    hosting: &'a Hosting,
+    ui: &'a Arc<Ui>,
+    name: String,
+    bound: Bound,
+    watch: Watch,
+    endings: mpsc::UnboundedReceiver<Ended>,
+    /// What every session shares.
+    pub(super) host: Arc<Host>,
+}
+
+/// Why a hosting command leaves.
+pub(super) enum Left<T> {
+    /// What it was there for is done.
+    Done,
+    /// A person found something wrong, and there is nothing more to wait for.
+    GivenUp(ExitCode),
+    /// `--timeout` is over.
+    NobodyCame,
+    /// The person or the system wants it to.
+    Asked,
+    /// Something else came first.
+    Otherwise(T),
+}
+
+/// How it went.
+pub(super) struct Attended<T> {
+    /// Why it left.
+    pub(super) left: Left<T>,
+    /// Whether something was under way then.
+    pub(super) under_way: bool,
+    /// Whether a transfer came out well.
+    pub(super) succeeded: bool,
+    /// The code of a transfer that failed and was not made good from the same address.
+    pub(super) failed: Option<ExitCode>,
+}
+
+impl<'a> Door<'a> {
+    /// Takes the port. With `once` for a single transfer.
+    pub(super) fn open(
+        hosting: &'a Hosting,
+        common: &Common,
+        ui: &'a Arc<Ui>,
+        role: Role,
+        once: bool,
+    ) -> Result<Door<'a>, Failed> {
+        accept::raise_descriptor_limit();
+        open_state(common)?;
+        let watch = Watch::start(common.interface.as_deref()).map_err(|error| network(ExitCode::Local, &error))?;
+        let ips: Vec<IpAddr> = watch.current().iter().map(|found| found.ip).collect();
+        let choice = hosting.port.map_or(PortChoice::Preferred(DEFAULT_PORT), PortChoice::Exactly);
+        let only = common.interface.as_ref().map(|_| ips.as_slice());
+        let bound = bind(choice, only).map_err(|error| network(ExitCode::Local, &error))?;
+        let identity = Identity::fresh(&ips);
+        let identity =
+            identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
+        let name = shown_name(common);
+        let reporter: Arc<dyn Reporter> = ui.clone();
+        let (host, endings) = Host::new(identity, name.clone(), role, lifetime(hosting, ui), once, reporter);
+        Ok(Door { hosting, ui, name, bound, watch, endings, host })
+    }
+
+    /// Lets everybody in, until there is a reason to leave; `otherwise` is one.
+    pub(super) async fn attend<T>(
+        self,
+        purpose: Purpose,
+        interrupted: watch::Receiver<bool>,
+        otherwise: impl Future<Output = T>,
+    ) -> Result<Attended<T>, Failed> {
+        let Door { hosting, ui, name, bound, watch, endings, host } = self;
+        let Purpose { hosted, web, first_ends, display } = purpose;
+        let (port, found) = (bound.port(), watch.current().to_vec());
+        let mut invitation = Invitation { hosting, host: &host, ui, name, display, port, chosen: 0, found };
+        invitation.write_files()?;
+        let listener = bound.listen().map_err(|error| network(ExitCode::Local, &error))?;
+        let (arrivals, arrived) = mpsc::channel(ARRIVALS);
+        let outsiders = Arc::clone(ui);
+        let knock = move |knock| tell_knock(&outsiders, knock);
+        let door = tokio::spawn(accept::accept(listener, Gate::new(), hosting.expose, arrivals, knock));
+        let advert = advertise(&invitation, &hosted);
+        invitation.announce(advert.is_some());
+        let web = (!hosting.no_web).then_some(web);
+        let mut attending = Attending {
+            hosted,
+            web,
+            arrived,
+            endings,
+            watch,
+            advert,
+            interrupted,
+            outcomes: Outcomes { first_ends, succeeded: false, failed: HashMap::new() },
+        };
+        if hosting.curl {
+            show_curl(attending.web.as_deref(), &invitation);
+        }
+        let left = attending.attend(&mut invitation, otherwise).await;
+        let under_way = host.under_way() > 0;
+        ui.hide();
+        host.leave().await;
+        if let Some(advert) = attending.advert.take() {
+            advert.shutdown().await;
+        }
+        door.abort();
+        let Outcomes { succeeded, failed, .. } = attending.outcomes;
+        Ok(Attended { left, under_way, succeeded, failed: failed.into_values().next() })
+    }
+}
+
+/// Whether the code is drawn somewhere.
+fn is_drawn(hosting: &Hosting, ui: &Ui) -> bool {
+    match hosting.qr.into() {
+        QrChoice::Auto => ui.has_terminal(),
+        QrChoice::Always => true,
+        QrChoice::Never => false,
+    }
+}
+
+/// Whether anybody can see the invitation.
+pub(super) fn is_seen(hosting: &Hosting, ui: &Ui) -> bool {
+    ui.has_terminal() || is_drawn(hosting, ui) || hosting.invite_file.is_some() || hosting.qr_png.is_some()
+}
+
+/// A code that hangs on a screen is renewed; a link in a file is good for the run.
+fn lifetime(hosting: &Hosting, ui: &Ui) -> Option<Duration> {
+    match hosting.invite_ttl {
+        Some(Ttl::For(ttl)) => Some(ttl),
+        Some(Ttl::Run) => None,
+        None => is_drawn(hosting, ui).then_some(DRAWN_TTL),
+    }
+}
+
+/// Said to a person who might wonder why somebody can't get in.
+fn tell_knock(ui: &Ui, knock: Knock) {
+    match knock {
+        Knock::FromOutside(ip) => {
+            ui.say(&format!("turned away {ip}: not from a private network (`--expose` lets it in)"))
+        }
+        Knock::OutOfDescriptors => ui.say("no descriptors left: new connections wait"),
+        Knock::Silent(_) | Knock::Unintelligible(_) | Knock::Crowded(_) => {}
+    }
+}
+
+fn advertise(invitation: &Invitation<'_>, hosted: &Hosted) -> Option<Advert> {
+    if invitation.hosting.hidden {
+        return None;
+    }
+    let info = AdvertInfo {
+        name: invitation.name.clone(),
+        id: invitation.host.mark(),
+        port: invitation.port,
+        candidates: invitation.found.clone(),
+        classic: hosted.takes_classic(),
+        kind: hosted.kind(),
+    };
+    match Advert::start(info) {
+        Ok(advert) => Some(advert),
+        Err(error) => {
+            invitation.ui.say(&format!("nobody will find this device by name: {error}; the code and the link work"));
+            None
+        }
+    }
+}
+
+/// Everything that shows how to get here, kept in step with tokens and addresses.
+struct Invitation<'a> {
+    hosting: &'a Hosting,
+    host: &'a Host,
+    ui: &'a Arc<Ui>,
+    name: String,
+    display: Display,
+    port: u16,
+    /// Which of `found` is in the code.
+    chosen: usize,
+    found: Vec<Candidate>,
+}
+
+impl Invitation<'_> {
+    fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.found[self.chosen].ip, self.port)
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let mut all: Vec<_> = self.found.iter().map(|found| SocketAddr::new(found.ip, self.port)).collect();
+        all.rotate_left(self.chosen);
+        all
+    }
+
+    /// The link for phones.
+    fn page_link(&self) -> Option<zeroize::Zeroizing<String>> {
+        match self.hosting.https {
+            false => self.host.link(LinkKind::Http, self.address()),
+            true => self.host.secure_link(self.address()),
+        }
+    }
+
+    /// The link in the code.
+    fn drawn_link(&self) -> Option<zeroize::Zeroizing<String>> {
+        match self.hosting.no_web {
+            false => self.page_link(),
+            true => self.host.link(LinkKind::Qrdrop, self.address()),
+        }
+    }
+
+    fn announce(&self, discoverable: bool) {
+        self.ui.tell(Event::Listening {
+            name: self.name.clone(),
+            address: self.address(),
+            addresses: self.addresses(),
+            port: self.port,
+            interface: self.found[self.chosen].interface.clone(),
+            directory: self.display.directory.clone(),
+            discoverable,
+        });
+        self.show(discoverable);
+    }
+
+    fn show(&self, discoverable: bool) {
+        let Some(link) = self.drawn_link() else { return self.ui.hide() };
+        let candidate = &self.found[self.chosen];
+        self.ui.show(Board {
+            link: link.to_string(),
+            address: self.address(),
+            interface: candidate.interface.clone(),
+            others: self.addresses().split_off(1),
+            name: self.name.clone(),
+            directory: self.display.directory.clone(),
+            offers: self.display.offers.clone(),
+            advice: self.display.advice.to_owned(),
+            discoverable,
+            mark: self.host.mark(),
+            warning: candidate.ip.is_loopback().then(|| "only this machine can reach this address".to_owned()),
+        });
+    }
+
+    fn write_files(&self) -> Result<(), Failed> {
+        let qrdrop = self.host.link(LinkKind::Qrdrop, self.address());
+        if let (Some(path), Some(page), Some(qrdrop)) = (&self.hosting.invite_file, self.page_link(), qrdrop) {
+            let both = zeroize::Zeroizing::new(format!("{}\n{}\n", *page, *qrdrop));
+            write_secret_file(path, both.as_bytes()).map_err(|error| disk(&error))?;
+        }
+        if let (Some(path), Some(link)) = (&self.hosting.qr_png, self.drawn_link()) {
+            write_png(path, &link)?;
+        }
+        Ok(())
+    }
+
+    /// After a change of token or address. A file that can't be written any more is said, not fatal.
+    fn redraw(&self, discoverable: bool) {
+        self.show(discoverable);
+        if let Err((transfer, failure)) = self.write_files() {
+            self.ui.tell(Event::Failed { transfer, failure });
+        }
+    }
+
+    /// Other addresses than before. The chosen one stays if it is still there.
+    fn moved(&mut self, found: Vec<Candidate>) {
+        let before = self.found[self.chosen].ip;
+        self.chosen = found.iter().position(|found| found.ip == before).unwrap_or(0);
+        self.found = found;
+    }
+}
+
+fn write_png(path: &Path, link: &str) -> Result<(), Failed> {
+    let png = qr::png(link, MODULE_PX);
+    let png = png.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
+    // The picture holds the secret as much as the link does.
+    write_secret_file(path, &png).map_err(|error| disk(&error))
+}
+
+/// The command while it is open.
+struct Attending {
+    hosted: Hosted,
+    web: Option<Arc<Web>>,
+    arrived: mpsc::Receiver<Arrival>,
+    endings: mpsc::UnboundedReceiver<Ended>,
+    watch: Watch,
+    advert: Option<Advert>,
+    interrupted: watch::Receiver<bool>,
+    outcomes: Outcomes,
+}
+
+/// What has come of transfers so far.
+struct Outcomes {
+    first_ends: bool,
+    succeeded: bool,
+    /// By address, until something comes out well from there.
+    failed: HashMap<IpAddr, ExitCode>,
+}
+
+impl Attending {
+    async fn attend<T>(&mut self, invitation: &mut Invitation<'_>, otherwise: impl Future<Output = T>) -> Left<T> {
+        let host = invitation.host;
+        let mut keys = invitation.ui.keys();
+        let deadline = invitation.hosting.timeout.map(|timeout| Instant::now() + timeout);
+        let (mut edition, mut somebody_came) = (host.edition(), false);
+        let mut otherwise = pin!(otherwise);
+        loop {
+            let renewal = host.next_renewal().map(Instant::from_std);
+            let discoverable = self.advert.is_some();
+            tokio::select! {
+                Some(arrival) = self.arrived.recv() => {
+                    tokio::spawn(self.hosted.clone().serve(self.web.clone(), arrival));
+                }
+                Some(ended) = self.endings.recv() => {
+                    somebody_came = true;
+                    if let Some(left) = self.outcomes.add(&ended) {
+                        return left;
+                    }
+                }
+                Some(key) = keys.recv() => match key {
+                    HostKey::NextAddress => {
+                        invitation.chosen = (invitation.chosen + 1) % invitation.found.len();
+                        invitation.redraw(discoverable);
+                    }
+                    HostKey::Renew => host.renew(),
+                    HostKey::Curl => show_curl(self.web.as_deref(), invitation),
+                    HostKey::Quit | HostKey::Interrupt => return Left::Asked,
+                },
+                found = self.watch.changed() => {
+                    let found = found.to_vec();
+                    if let Some(advert) = &mut self.advert
+                        && let Err(error) = advert.update(found.clone())
+                    {
+                        invitation.ui.say(&format!("the new address is not advertised: {error}"));
+                    }
+                    invitation.moved(found);
+                    invitation.redraw(discoverable);
+                }
+                event = advert_event(&mut self.advert) => tell_advert(invitation, event),
+                () = until(renewal) => {}
+                () = host.changed() => {}
+                () = until(deadline), if !somebody_came && host.under_way() == 0 => return Left::NobodyCame,
+                came = &mut otherwise => return Left::Otherwise(came),
+                _ = self.interrupted.wait_for(|interrupted| *interrupted) => return Left::Asked,
+            }
+            host.refresh();
+            if host.edition() != edition {
+                edition = host.edition();
+                invitation.redraw(discoverable);
+            }
+        }
+    }
+}
+
+impl Outcomes {
+    /// Whether the end of a transfer is the end of the command.
+    fn add<T>(&mut self, ended: &Ended) -> Option<Left<T>> {
+        match ended.result {
+            Ok(()) => {
+                self.succeeded = true;
+                self.failed.remove(&ended.address);
+                self.first_ends.then_some(Left::Done)
+            }
+            Err(code) if self.first_ends && ended.given_up => Some(Left::GivenUp(code)),
+            Err(code) => {
+                self.failed.insert(ended.address, code);
+                None
+            }
+        }
+    }
+}
+
+fn show_curl(web: Option<&Web>, invitation: &Invitation<'_>) {
+    match web {
+        Some(web) => web.curl_commands(invitation.address()).iter().for_each(|command| invitation.ui.say(command)),
+        None => invitation.ui.say("there is no page and so nothing for curl: `--no-web`"),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn advert_event(advert: &mut Option<Advert>) -> AdvertEvent {
+    match advert {
+        Some(advert) => advert.event().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tell_advert(invitation: &Invitation<'_>, event: AdvertEvent) {
+    match event {
+        AdvertEvent::Announced => {}
+        AdvertEvent::Renamed(name) => {
+            invitation.ui.say(&format!("another device has this name; others see `{name}`"));
+        }
+        AdvertEvent::Unheard => {
+            invitation
+                .ui
+                .say("no interface speaks multicast: nobody will find this device by name; the code and the link work");
+        }
+        AdvertEvent::Failed(reason) => invitation.ui.say(&format!("mDNS: {reason}")),
+    }
+}

@@ -1,0 +1,272 @@
+//! A phone opens the page: real Chromium in phone emulation, against the built binary.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use common::around::{Lan, am_root, have, sh};
+use common::phone::{Phone, have_browser};
+use common::{Host, Launch, Scene, disk, number, text};
+
+/// An inbox that takes from phones without asking.
+fn inbox(scene: &Scene) -> Launch {
+    scene.receive().arg("--yes=private")
+}
+
+/// Writes `things/NAME` for each and returns their paths.
+fn things(scene: &Scene, sizes: &[(&str, usize)]) -> Vec<PathBuf> {
+    let write = |(n, (name, bytes)): (usize, &(&str, usize))| scene.thing(name, &disk::noise(n as u64, *bytes));
+    sizes.iter().enumerate().map(write).collect()
+}
+
+/// That `things` and the inbox hold the same names and contents; the times of a browser's files are its own.
+#[track_caller]
+fn assert_same_content(scene: &Scene) {
+    let (things, inbox) = (scene.path("things"), scene.inbox());
+    let (mut ours, mut theirs) = (disk::names(&things), disk::names(&inbox));
+    ours.sort();
+    theirs.sort();
+    assert_eq!(ours, theirs);
+    for name in ours.iter().filter(|name| things.join(name).is_file()) {
+        assert_eq!(disk::hash(&things.join(name)), disk::hash(&inbox.join(name)), "`{name}`");
+    }
+}
+
+fn finished(host: &mut Host) -> serde_json::Value {
+    host.program.event("finished")
+}
+
+#[test]
+fn a_phone_scans_and_its_photos_arrive() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = inbox(&scene).listening();
+    let photos = things(&scene, &[("IMG 1.jpg", 3_000_001), ("empty", 0), ("ünï 写真.png", 70_000), ("one", 1)]);
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    assert_eq!(phone.script("return location.hash"), "", "the secret does not stay in the address");
+    phone.choose(&photos);
+    phone.wait(&["done"]);
+    let peer = host.program.event("peer");
+    assert_eq!((text(&peer, "label"), text(&peer["peer"], "dialect")), ("private, not verified", "web"));
+    let end = finished(&mut host);
+    assert_eq!((number(&end, "files"), number(&end, "bytes")), (4, 3_070_002));
+    assert_eq!(text(&end, "label"), "private, not verified");
+    assert_same_content(&scene);
+    let ended = host.stopped().with(0);
+    for stored in ended.named("stored") {
+        assert_eq!(disk::hash(&scene.inbox().join(text(&stored, "name"))), text(&stored, "blake3"));
+    }
+}
+
+#[test]
+fn f18_without_subtle_uuid_and_service_workers_the_page_does_the_same() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = inbox(&scene).listening();
+    let photos = things(&scene, &[("a.bin", 200_000)]);
+    let mut phone = Phone::started(&[], json!({ "stripped": true }));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    assert_eq!(phone.script("return typeof crypto.subtle"), "undefined");
+    phone.choose(&photos);
+    phone.wait(&["done"]);
+    finished(&mut host);
+    assert_same_content(&scene);
+}
+
+#[test]
+fn a_hundred_files_many_of_one_name_are_all_kept() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = inbox(&scene).listening();
+    let photos: Vec<PathBuf> =
+        (0..100).map(|n| scene.thing(&format!("{n}/image.jpg"), &disk::noise(n, 1_000 + n as usize))).collect();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&photos);
+    phone.wait(&["done"]);
+    assert_eq!(number(&finished(&mut host), "files"), 100);
+    let mut sent: Vec<String> = photos.iter().map(|path| disk::hash(path)).collect();
+    let mut kept: Vec<String> =
+        disk::names(&scene.inbox()).iter().map(|name| disk::hash(&scene.inbox().join(name))).collect();
+    sent.sort();
+    kept.sort();
+    assert_eq!(sent, kept);
+}
+
+#[test]
+fn two_phones_scan_one_screen_and_both_send() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let host = inbox(&scene).listening();
+    let link = host.http_link();
+    let files = things(&scene, &[("first.bin", 500_000), ("second.bin", 400_000)]);
+    let mut phones = [Phone::new(), Phone::new()];
+    phones.iter_mut().for_each(|phone| phone.open(&link));
+    for (phone, file) in phones.iter_mut().zip(&files) {
+        phone.wait(&["ready"]);
+        phone.choose(std::slice::from_ref(file));
+    }
+    phones.iter_mut().for_each(|phone| drop(phone.wait(&["done"])));
+    assert_eq!(host.stopped().with(0).named("finished").len(), 2);
+    assert_same_content(&scene);
+}
+
+#[test]
+fn after_a_reload_the_files_chosen_again_go_on_where_they_were() {
+    if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    // Slow enough that a reload falls into the middle.
+    sh(&format!("ip netns exec {} tc qdisc add dev eth0 root tbf rate 160mbit burst 256kb latency 100ms", lan.there));
+    let files = things(&scene, &[("video.mp4", 60_000_000), ("image.jpg", 900_000)]);
+    let receiver = scene.receive_on("eth0").args(["--hidden", "--yes=private"]).behind(Lan::on(&lan.here));
+    let mut host = receiver.listening();
+    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&files);
+    host.program.event_where("progress in the middle", |event| {
+        event["event"] == "progress" && number(event, "bytes") > 20_000_000
+    });
+    phone.reload();
+    phone.wait(&["ready", "paused"]);
+    phone.choose_at("#again", &files);
+    phone.wait(&["done"]);
+    finished(&mut host);
+    assert_same_content(&scene);
+    let ended = host.stopped().with(0);
+    assert_eq!(ended.named("offer").len(), 1, "it is the same transfer\n{ended}");
+}
+
+#[test]
+fn a_cut_in_the_middle_is_got_over_without_anybody_doing_anything() {
+    if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    sh(&format!("ip netns exec {} tc qdisc add dev eth0 root tbf rate 160mbit burst 256kb latency 100ms", lan.there));
+    let files = things(&scene, &[("video.mp4", 60_000_000)]);
+    let receiver = scene.receive_on("eth0").args(["--hidden", "--yes=private"]).behind(Lan::on(&lan.here));
+    let mut host = receiver.listening();
+    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&files);
+    for bytes in [15_000_000, 35_000_000] {
+        host.program.event_where("progress in the middle", |event| {
+            event["event"] == "progress" && number(event, "bytes") > bytes
+        });
+        // Every connection between the two is reset.
+        sh(&format!("ip netns exec {} ss -K dst {} || true", lan.here, Lan::THERE));
+    }
+    phone.wait(&["done"]);
+    finished(&mut host);
+    assert_same_content(&scene);
+}
+
+#[test]
+fn a_wrong_a_spent_and_a_missing_code_are_told_apart() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let host = inbox(&scene).arg("--once").listening();
+    let link = host.http_link();
+    let mut phone = Phone::new();
+    let (base, _) = link.split_once('#').expect("a link has a secret");
+    phone.open(base);
+    phone.wait(&["needs-code"]);
+    phone.open(&format!("{base}#1{}", "A".repeat(43)));
+    phone.wait(&["bad-code"]);
+    phone.open(&link);
+    phone.wait(&["ready"]);
+    phone.choose(&things(&scene, &[("a", 10)]));
+    phone.wait(&["done"]);
+    assert_eq!(host.program.ended().with(0).named("stored").len(), 1);
+    phone.open("about:blank");
+}
+
+#[test]
+fn a_page_whose_receiver_has_left_says_so() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let host = inbox(&scene).listening();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    host.stopped().with(0);
+    phone.choose(&things(&scene, &[("a", 10)]));
+    phone.wait(&["gone", "paused"]);
+}
+
+#[test]
+fn a_no_at_the_computer_is_shown_on_the_phone() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    // Without a terminal and without `--yes` every offer is refused.
+    let host = scene.receive().listening();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&things(&scene, &[("a", 10)]));
+    phone.wait(&["refused"]);
+    let ended = host.stopped().with(0);
+    assert!(text(&ended.one("refused"), "reason").contains("--yes=private"), "{ended}");
+    assert!(disk::names(&scene.inbox()).is_empty());
+}
+
+#[test]
+fn names_meant_for_harm_are_shown_as_text_and_stay_in_the_folder() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = inbox(&scene).listening();
+    let evil =
+        things(&scene, &[("<img src=x onerror=document.title='evil'>", 10), ("..b", 3), ("a\u{202e}gpj.exe", 5)]);
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&evil);
+    phone.wait(&["done"]);
+    finished(&mut host);
+    assert_ne!(phone.script("return document.title"), "evil");
+    assert_eq!(phone.script("return document.querySelectorAll('img').length"), 0);
+    assert_eq!(disk::names(&scene.inbox()).len(), 3);
+}
+
+#[test]
+fn a_text_typed_on_the_phone_is_shown_at_the_computer() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = inbox(&scene).listening();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.order("type", json!({ "css": "#text", "text": "wifi: correct horse <b>&" }));
+    phone.click("#send-text");
+    phone.wait(&["done"]);
+    assert_eq!(text(&host.program.event("text"), "text"), "wifi: correct horse <b>&");
+}
