@@ -172,8 +172,9 @@ fn a_cut_in_the_middle_is_got_over_without_anybody_doing_anything() {
         host.program.event_where("progress in the middle", |event| {
             event["event"] == "progress" && number(event, "bytes") > bytes
         });
-        // Every connection between the two is reset.
-        sh(&format!("ip netns exec {} ss -K dst {} || true", lan.here, Lan::THERE));
+        sh(&format!("ip -n {} addr flush dev eth0", lan.there));
+        phone.wait(&["paused"]);
+        sh(&format!("ip -n {0} addr add {1}/24 dev eth0; ip -n {0} route add default dev eth0", lan.there, Lan::THERE));
     }
     phone.wait(&["done"]);
     finished(&mut host);
@@ -269,4 +270,121 @@ fn a_text_typed_on_the_phone_is_shown_at_the_computer() {
     phone.click("#send-text");
     phone.wait(&["done"]);
     assert_eq!(text(&host.program.event("text"), "text"), "wifi: correct horse <b>&");
+}
+
+/// An outbox that gives `things/` to phones.
+fn outbox(scene: &Scene) -> Launch {
+    let send = Launch::new("send").arg(scene.path("things")).state(&scene.path("sender-state"));
+    let send = send.args(["--json", "--qr", "never", "--port", "0", "--interface", "127.0.0.1", "--hidden"]);
+    send.arg("--invite-file").arg(scene.invite())
+}
+
+/// A phone that saves what it downloads in `downloads`.
+fn downloader(scene: &Scene) -> (Phone, PathBuf) {
+    let downloads = scene.path("downloads");
+    std::fs::create_dir(&downloads).expect("a folder can be made");
+    (Phone::started(&[], json!({ "downloads": downloads })), downloads)
+}
+
+#[test]
+fn each_file_of_an_outbox_is_downloaded_sealed_and_that_ends_it() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let files = [("one.bin", 300_000), ("two.bin", 65_536), ("empty.txt", 0), ("sub/ü ß.txt", 70_001)];
+    things(&scene, &files);
+    let host = outbox(&scene).listening();
+    let (mut phone, downloads) = downloader(&scene);
+    phone.open(&host.http_link());
+    phone.wait(&["outbox"]);
+    for n in 0..files.len() {
+        phone.script(&format!("document.querySelectorAll('#list li button')[{n}].click()"));
+    }
+    phone.downloaded(&downloads, &["one.bin", "two.bin", "empty.txt", "ü ß.txt"]);
+    let ended = host.program.ended().with(0);
+    assert_eq!(ended.named("stored").len(), files.len(), "each was acknowledged\n{ended}");
+    assert_eq!(text(&ended.one("finished"), "label"), "private, not verified");
+    for (name, _) in files {
+        let leaf = name.rsplit('/').next().expect("a name");
+        assert_eq!(disk::hash(&downloads.join(leaf)), disk::hash(&scene.path("things").join(name)), "`{name}`");
+    }
+}
+
+#[test]
+fn the_zip_of_an_outbox_holds_the_whole_folder() {
+    if !have_browser() || !have(&["python3"]) {
+        return;
+    }
+    let scene = Scene::new();
+    disk::motley(&scene.path("things"), 60, 2_000_000);
+    let host = outbox(&scene).listening();
+    let (mut phone, downloads) = downloader(&scene);
+    phone.open(&host.http_link());
+    phone.wait(&["outbox"]);
+    phone.click("#all");
+    phone.downloaded(&downloads, &["qrdrop.zip"]);
+    host.program.ended().with(0);
+    let unpacked = scene.path("unpacked");
+    sh(&format!(
+        "cd {} && python3 -c \"import zipfile; z = zipfile.ZipFile('qrdrop.zip'); assert z.testzip() is None; z.extractall('{}')\"",
+        downloads.display(),
+        unpacked.display(),
+    ));
+    let same = |root: &std::path::Path| -> Vec<(String, Option<String>)> {
+        let names = disk::names(root).into_iter();
+        names.map(|name| (name.clone(), root.join(&name).is_file().then(|| disk::hash(&root.join(&name))))).collect()
+    };
+    assert_eq!(same(&unpacked.join("things")), same(&scene.path("things")));
+}
+
+#[test]
+fn one_of_three_files_and_done_is_enough() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    things(&scene, &[("a.bin", 1_000), ("b.bin", 2_000), ("c.bin", 3_000)]);
+    let mut host = outbox(&scene).listening();
+    let (mut phone, downloads) = downloader(&scene);
+    phone.open(&host.http_link());
+    phone.wait(&["outbox"]);
+    phone.script("document.querySelectorAll('#list li button')[0].click()");
+    phone.downloaded(&downloads, &["a.bin"]);
+    host.program.event("stored");
+    phone.click("#done");
+    host.program.ended().with(0);
+}
+
+#[test]
+fn a_text_is_shown_on_the_phone_and_that_ends_it() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let send = Launch::new("send").args(["--text", "the door is 4711 <b>"]).state(&scene.path("sender-state"));
+    let send = send.args(["--json", "--qr", "never", "--port", "0", "--interface", "127.0.0.1", "--hidden"]);
+    let host = send.arg("--invite-file").arg(scene.invite()).listening();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["outbox"]);
+    assert!(phone.text().contains("the door is 4711 <b>"), "{}", phone.text());
+    host.program.ended().with(0);
+}
+
+#[test]
+fn inside_tls_the_page_does_the_same() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = inbox(&scene).arg("--https").listening();
+    assert!(host.http_link().starts_with("https://"));
+    let mut phone = Phone::started(&[], json!({ "insecure": true }));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&things(&scene, &[("a.bin", 100_000)]));
+    phone.wait(&["done"]);
+    assert_eq!(text(&finished(&mut host), "label"), "private, not verified");
+    assert_same_content(&scene);
 }

@@ -205,8 +205,11 @@ impl Screen {
             self.told_no_code = true;
             self.say("no terminal to draw the code on: `--invite-file`, `--qr-png` or `--qr always` give it".into());
         }
-        for line in board::warning(&invitation.board, self.style, usize::MAX / 8) {
-            self.say(line);
+        let before = self.invitation.as_ref().and_then(|before| before.board.warning.as_ref());
+        if before != invitation.board.warning.as_ref() {
+            for line in board::warning(&invitation.board, self.style, usize::MAX / 8) {
+                self.say(line);
+            }
         }
     }
 
