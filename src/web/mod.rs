@@ -145,7 +145,9 @@ impl Web {
             let (web, visit) = (Arc::clone(self), Arc::clone(&visit));
             async move { Ok::<_, Infallible>(answer::protect(routes::answer(&web, &visit, request).await)) }
         });
-        let serving = http1::Builder::new().max_buf_size(READ_BYTES).serve_connection(TokioIo::new(framed), service);
+        // A peer that has said all it has to say may still be waiting for the answer.
+        let protocol = http1::Builder::new().max_buf_size(READ_BYTES).half_close(true).to_owned();
+        let serving = protocol.serve_connection(TokioIo::new(framed), service);
         let mut serving = pin!(serving);
         let (mut stranger, mut staying) = (true, true);
         loop {

@@ -9,6 +9,7 @@ pub mod around;
 pub mod disk;
 pub mod phone;
 mod program;
+pub mod sealed;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
