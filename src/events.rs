@@ -339,11 +339,22 @@ impl std::fmt::Debug for Board {
     }
 }
 
+/// Which way an offer would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The peer offers it to us.
+    In,
+    /// The peer wants what is offered here.
+    Out,
+}
+
 /// Something only a person can decide. Everything but an explicit yes is a no.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Question {
-    /// Take what is offered?
+    /// Take what is offered, or give it?
     Accept {
+        /// Which of the two.
+        way: Way,
         /// What is offered.
         offer: Offer,
         /// A sentence that belongs above the question, e.g. why `--yes` did not answer it.

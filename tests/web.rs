@@ -211,7 +211,7 @@ fn an_altered_piece_in_the_middle_leaves_only_what_was_before_it() {
 #[test]
 fn a_cancelled_or_withdrawn_upload_fails_and_leaves_what_was_stored() {
     let scene = Scene::new();
-    let host = hosting(&scene);
+    let mut host = hosting(&scene);
     let mut phone = phone(&host);
     let (first, _) =
         phone.offer(json!([{ "path": "a", "bytes": 1 }, { "path": "b", "bytes": 9 }, { "path": "c", "bytes": 9 }]));
@@ -227,6 +227,7 @@ fn a_cancelled_or_withdrawn_upload_fails_and_leaves_what_was_stored() {
     assert_eq!(phone.over(&second)["state"], "failed");
     assert_eq!(phone.put(&second, 0, 4, b"12345").0, 409);
     assert_eq!(disk::names(&scene.inbox()), ["a"]);
+    host.program.event_where("the second failure", |event| event["transfer"] == second && event["event"] == "failed");
     let ended = host.stopped().with(5);
     let failed = ended.named("failed");
     assert_eq!(failed.len(), 2, "{ended}");

@@ -10,12 +10,12 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout_at};
 
-use super::consent::{Standing, Way, consent, refusal};
+use super::consent::{Standing, consent, refusal};
 use super::error::SessionError;
 use super::host::Place;
 use super::inbox::{Classic, Inbox, PROGRESS_EVERY, wire_name};
 use crate::classic::{Claim, Repair, Scan};
-use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer};
+use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer, Way};
 use crate::names::{FileName, RelPath};
 use crate::net::accept::Arrival;
 use crate::store::{PartialFile, PlannedEntry, PlannedKind, Whole};

@@ -1,6 +1,6 @@
 //! Who is taken without asking, and what a person is asked.
 
-use crate::events::{Answer, Label, NoReason, Offer, Question, Reporter};
+use crate::events::{Answer, Label, NoReason, Offer, Question, Reporter, Way};
 use crate::wire::{Refuse, RefuseCode, VERSION};
 
 /// How far a way of pairing is trusted when nobody is asked: what `--yes` compares with (product.md 5).
@@ -37,15 +37,6 @@ impl Standing {
     pub const OPEN: Standing = Standing { label: Label::Open, counts_as: Level::Open };
 }
 
-/// Which way an offer would go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// The peer offers.
-    In,
-    /// The peer wants what is offered here.
-    Out,
-}
-
 /// Takes the offer, or gives it, by the rule of `--yes`, or asks. A no comes with what to tell the peer.
 pub(super) async fn consent(
     reporter: &dyn Reporter,
@@ -58,7 +49,7 @@ pub(super) async fn consent(
         return Ok(());
     }
     let note = note(way, yes, standing).map(str::to_owned);
-    let (code, text) = match reporter.ask(Question::Accept { offer, note }).await {
+    let (code, text) = match reporter.ask(Question::Accept { way, offer, note }).await {
         Answer::Yes => return Ok(()),
         Answer::No(NoReason::Person) => (RefuseCode::Declined, "the person there said no".to_owned()),
         Answer::No(NoReason::Timeout) => (RefuseCode::NoAnswer, "nobody answered there in time".to_owned()),
@@ -78,18 +69,12 @@ pub(super) async fn consent(
 /// What a person should know before answering.
 fn note(way: Way, yes: Option<Level>, standing: Standing) -> Option<&'static str> {
     match (way, standing, standing.counts_as) {
-        (Way::In, Standing::CLAIMED, _) => {
+        (_, Standing::CLAIMED, _) => {
             Some("a phone's browser has used this code too; a tampered page may have passed it on")
         }
-        (Way::Out, Standing::CLAIMED, _) => Some(
-            "it wants to take this; a phone's browser has used the code too, and a tampered page may have passed it on",
-        ),
-        (Way::Out, _, Level::Open) => {
-            Some("it wants to take this; nothing about who asks is proven, and nothing is encrypted")
-        }
-        (Way::Out, ..) => Some("it wants to take this"),
-        _ if yes.is_none() => None,
-        (Way::In, _, Level::Verified) => None,
+        (Way::Out, _, Level::Open) => Some("nothing would be encrypted: everybody in the network could read it"),
+        (Way::In, ..) if yes.is_none() => None,
+        (_, _, Level::Verified) | (Way::Out, _, Level::Private) => None,
         (Way::In, _, Level::Private) => Some("the code was scanned from the screen; whoever saw it could be sending"),
         (Way::In, _, Level::Open) => Some("nothing about this sender is proven, and nothing is encrypted"),
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::consent::{Level, Standing, Way, consent, refusal};
+use super::consent::{Level, Standing, consent, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
 use super::host::{Host, Place, unless_leaving};
 use super::offer::Manifest;
 use super::opening::part;
 use super::receiving::{Receiving, Shelf, hear_offer, within_limits};
-use crate::events::{Event, ExitCode, Offer as Told};
+use crate::events::{Event, ExitCode, Offer as Told, Way};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::{Folder, IfExists};
 use crate::wire::{LANES_CAP, RefuseCode, Role};

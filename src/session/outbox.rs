@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::consent::{Level, Standing, Way, consent, refusal};
+use super::consent::{Level, Standing, consent, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
 use super::host::{Host, Place, unless_leaving};
 use super::opening::part;
 use super::sending::{Parcel, Sending, told};
-use crate::events::{Event, ExitCode, Failure, Label, Offer as Told, Peer};
+use crate::events::{Event, ExitCode, Failure, Label, Offer as Told, Peer, Way};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::SourceEntry;
 use crate::transfer::Sources;

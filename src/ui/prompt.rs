@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{KeyCode, KeyEvent};
 use tokio::sync::oneshot;
 
-use crate::events::{Answer, NoReason, Peer, Question};
+use crate::events::{Answer, NoReason, Peer, Question, Way};
 
 pub(super) use self::card::{answer_line, called, card, contents, spaced};
 
@@ -151,7 +151,7 @@ impl Questions {
             }
             None => return,
         }
-        let enter_is_yes = matches!(shown.asked.question, Question::Accept { .. });
+        let enter_is_yes = matches!(shown.asked.question, Question::Accept { way: Way::In, .. });
         match key.code {
             KeyCode::Char('y' | 'Y') => self.answer(Answer::Yes, now),
             KeyCode::Enter if enter_is_yes => self.answer(Answer::Yes, now),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use crate::events::{Board, Dialect, Event, ExitCode, Failure, Label, Offer, Peer, Question};
+use crate::events::{Board, Dialect, Event, ExitCode, Failure, Label, Offer, Peer, Question, Way};
 use crate::names::is_hidden_char;
 use crate::ui::screen::{Effect, Screen};
 use crate::ui::style::Surroundings;
@@ -273,7 +273,7 @@ fn at_any_size_nothing_breaks_out_of_the_window() {
             (1..=3).for_each(|host| running(&mut seen.screen, host, 10, 100, seen.now));
             let work = seen.screen.work((columns, rows), seen.now);
             assert!(work.rows.len() <= rows && work.rows.iter().all(|row| console::measure_text_width(row) <= columns));
-            let question = Question::Accept { offer: offer(9, 10), note: None };
+            let question = Question::Accept { way: Way::In, offer: offer(9, 10), note: None };
             let _answer = seen.screen.questions.ask(question, seen.now);
             let work = seen.screen.work((columns, rows), seen.now);
             assert!(work.rows.len() <= rows && work.rows.iter().all(|row| console::measure_text_width(row) <= columns));

@@ -5,7 +5,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::recorder::{NO, Scripted, YES};
 use super::*;
-use crate::events::{Event, Label, Question};
+use crate::events::{Event, Label, Question, Way};
 use crate::pairing::TokenBook;
 use crate::session::conn::Conn;
 use crate::session::error::SessionError;
@@ -296,9 +296,10 @@ async fn who_is_not_let_in_by_the_code_alone_is_asked_for_with_a_reason() {
     assert_eq!(theirs.questions().len(), 0);
     assert!(giving.outbox.admit(Standing::CLAIMED, offer(Standing::CLAIMED)).await.is_err());
     assert!(giving.outbox.admit(Standing::OPEN, offer(Standing::OPEN)).await.is_ok());
-    let notes = theirs.questions().into_iter().filter(
-        |question| matches!(question, Question::Accept { note: Some(note), .. } if note.contains("wants to take")),
-    );
+    let notes = theirs
+        .questions()
+        .into_iter()
+        .filter(|question| matches!(question, Question::Accept { way: Way::Out, note: Some(_), .. }));
     assert_eq!(notes.count(), 2);
     assert_eq!(giving.outbox.host.under_way(), 0, "every place was given back");
 }

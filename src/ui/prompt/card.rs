@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::events::{Offer, OfferedEntry, Peer, Question};
+use crate::events::{Offer, OfferedEntry, Peer, Question, Way};
 use crate::names::{human_bytes, human_duration};
 use crate::ui::prompt::asker;
 use crate::ui::style::{Style, files, grouped, one_line, padded, quoted, wrapped};
@@ -15,7 +15,7 @@ pub(in crate::ui) fn called(peer: &Peer, columns: usize) -> String {
 /// Everything about the question except the line that is answered; at most `rows` lines of `columns` columns.
 pub(in crate::ui) fn card(question: &Question, style: Style, columns: usize, rows: usize) -> Vec<String> {
     let mut lines = match question {
-        Question::Accept { offer, note } => offer_card(offer, note.as_deref(), style, columns, rows),
+        Question::Accept { way, offer, note } => offer_card(*way, offer, note.as_deref(), style, columns, rows),
         Question::SameCode { peer, code } => code_card(peer, code, style, columns),
     };
     lines.truncate(rows);
@@ -34,11 +34,15 @@ fn peer_lines(peer: &Peer, style: Style, columns: usize) -> Vec<String> {
     lines
 }
 
-fn offer_card(offer: &Offer, note: Option<&str>, style: Style, columns: usize, rows: usize) -> Vec<String> {
+fn offer_card(way: Way, offer: &Offer, note: Option<&str>, style: Style, columns: usize, rows: usize) -> Vec<String> {
     let mut lines = peer_lines(&offer.peer, style, columns);
     lines.push(style.label(offer.label));
     lines.push(String::new());
-    lines.extend(wrapped(&format!("offers {}", contents(offer)), columns).into_iter().map(|line| style.bold(&line)));
+    let wish = match way {
+        Way::In => "offers",
+        Way::Out => "wants",
+    };
+    lines.extend(wrapped(&format!("{wish} {}", contents(offer)), columns).into_iter().map(|line| style.bold(&line)));
     let notes = note.map_or_else(Vec::new, |note| wrapped(&one_line(note, 4 * columns), columns));
     let hidden = offer.entries.iter().filter(|entry| is_hidden(entry)).count();
     let tail_rows = notes.len() + usize::from(hidden > 0);
@@ -140,7 +144,8 @@ pub(in crate::ui) fn answer_line(
     columns: usize,
 ) -> String {
     let (keys, what) = match question {
-        Question::Accept { offer, .. } => ("[Y/n]", format!("take {}", contents(offer))),
+        Question::Accept { way: Way::In, offer, .. } => ("[Y/n]", format!("take {}", contents(offer))),
+        Question::Accept { way: Way::Out, offer, .. } => ("[y/N]", format!("give {}", contents(offer))),
         Question::SameCode { code, .. } => ("[y/N]", format!("is {} on the other screen too", spaced(code))),
     };
     let block = "  b: no, and block";
@@ -152,7 +157,8 @@ pub(in crate::ui) fn answer_line(
     let room = columns.saturating_sub(keys.len() + 2);
     let peer = asker(question);
     let long = match question {
-        Question::Accept { .. } => format!("{what} from {}", called(peer, 24)),
+        Question::Accept { way: Way::In, .. } => format!("{what} from {}", called(peer, 24)),
+        Question::Accept { way: Way::Out, .. } => format!("{what} to {}", called(peer, 24)),
         Question::SameCode { .. } => what.clone(),
     };
     let asked = [long, what].into_iter().find(|text| console::measure_text_width(text) <= room);

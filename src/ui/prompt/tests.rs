@@ -1,5 +1,5 @@
 use super::*;
-use crate::events::Dialect;
+use crate::events::{Dialect, Way};
 use crate::events::{EntryKind, Label, Offer, OfferedEntry};
 use crate::ui::style::Style;
 
@@ -30,7 +30,7 @@ fn offer(host: u8, name: &str, entries: &[(&str, u64)]) -> Offer {
 }
 
 fn accept(host: u8) -> Question {
-    Question::Accept { offer: offer(host, "Pixel", &[("a.jpg", 1)]), note: None }
+    Question::Accept { way: Way::In, offer: offer(host, "Pixel", &[("a.jpg", 1)]), note: None }
 }
 
 fn same_code(host: u8) -> Question {
@@ -181,7 +181,7 @@ fn a_blocked_peer_asks_no_more_from_any_port_or_with_any_key() {
     let mut new_address = offer(3, "Innocent", &[]);
     new_address.peer.id = "mark-1".into();
     for offer in [new_key, new_address] {
-        assert!(desk.questions.ask(Question::Accept { offer, note: None }, desk.now).is_err());
+        assert!(desk.questions.ask(Question::Accept { way: Way::In, offer, note: None }, desk.now).is_err());
     }
     desk.answer(Y);
     assert_eq!(other.try_recv(), Ok(Answer::Yes));
@@ -220,7 +220,7 @@ fn an_offer_as_a_person_sees_it() {
         offer(44, "Pixel 8", &[("holiday.jpg", 3_200_000), (".bashrc", 120), ("trip/day 1.jpg", 2_000_000)]);
     offer.files = 1_204;
     offer.entries_left_out = 1_201;
-    let question = Question::Accept { offer, note: Some("the code was read by a browser before".into()) };
+    let question = Question::Accept { way: Way::In, offer, note: Some("the code was read by a browser before".into()) };
     assert_eq!(
         card(&question, Style::plain(), 38, 21).join("\n"),
         "\"Pixel 8\"\n\
@@ -265,7 +265,7 @@ fn hostile_names_stay_on_their_line_in_quotes_and_leave_the_keys_visible() {
         let mut offer = offer(1, name, &[(name, u64::MAX)]);
         offer.entries = vec![offer.entries[0].clone(); 1_000];
         offer.files = 1_000;
-        let question = Question::Accept { offer, note: Some(name.into()) };
+        let question = Question::Accept { way: Way::In, offer, note: Some(name.into()) };
         for columns in [10, 20, 38, 80, 200] {
             let mut lines = card(&question, Style::plain(), columns, 21);
             assert!(lines.len() <= 21);
