@@ -227,7 +227,7 @@ fn a_cancelled_or_withdrawn_upload_fails_and_leaves_what_was_stored() {
     assert_eq!(phone.over(&second)["state"], "failed");
     assert_eq!(phone.put(&second, 0, 4, b"12345").0, 409);
     assert_eq!(disk::names(&scene.inbox()), ["a"]);
-    host.program.event_where("the second failure", |event| event["transfer"] == second && event["event"] == "failed");
+    host.program.event_where("the second failure", |event| event["message"] == "cancelled there");
     let ended = host.stopped().with(5);
     let failed = ended.named("failed");
     assert_eq!(failed.len(), 2, "{ended}");

@@ -306,13 +306,6 @@ mod tests {
     }
 
     #[test]
-    fn fetching_takes_no_flag_of_hosting_and_bears_their_defaults() {
-        assert!(Cli::try_parse_from(["qrdrop", "receive", "--from", "desk"]).is_ok());
-        assert!(Cli::try_parse_from(["qrdrop", "receive", "--from", "desk", "--port", "0"]).is_err());
-        assert!(Cli::try_parse_from(["qrdrop", "receive", "--from", "desk", "--qr", "never"]).is_err());
-    }
-
-    #[test]
     fn a_bare_yes_means_verified() {
         let cli = Cli::parse_from(["qrdrop", "receive", "--yes"]);
         let Command::Receive(receive) = cli.command else { unreachable!("it was `receive`") };
