@@ -40,7 +40,6 @@ async fn write(
     mut opener: Opener,
     body: &mut Inflow,
 ) -> Result<Option<u64>, Failure> {
-    let superseded = || Failure::conflict("superseded", "another request for this file has come");
     let mut turn = receiving.turn().await.ok_or_else(superseded)?;
     if turn.have() != offset {
         return Err(Failure::offset(turn.have()));
@@ -84,7 +83,7 @@ fn append(
         let end = start + opener.next_bytes();
         let content = opener.open(&mut buffer[start..end]).map_err(broken)?;
         if !turn.holds() {
-            return Err(Failure::conflict("over", "this file is not wanted any more"));
+            return Err(superseded());
         }
         if let Err(error) = turn.append(content) {
             transfer.give_up(id, error.to_string());
@@ -106,6 +105,10 @@ async fn stored(transfer: &Transfer, id: u32) -> Result<Value, Failure> {
         // The sender lives as long as the transfer.
         let _ = changes.changed().await;
     }
+}
+
+fn superseded() -> Failure {
+    Failure::conflict("superseded", "another request for this file has come, or none is wanted any more")
 }
 
 fn broken(error: Broken) -> Failure {
