@@ -388,3 +388,45 @@ fn inside_tls_the_page_does_the_same() {
     assert_eq!(text(&finished(&mut host), "label"), "private, not verified");
     assert_same_content(&scene);
 }
+
+/// Content as `page_vectors.py` makes it.
+fn patterned(seed: usize, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (seed + 7 * at + at / 251) as u8).collect()
+}
+
+/// What protocol.md 11.4 makes of `content`, by ring.
+fn sealed(key: &[u8], number: u64, content: &[u8]) -> Vec<u8> {
+    use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("a key of 32 bytes"));
+    let records: Vec<&[u8]> = if content.is_empty() { vec![&[]] } else { content.chunks(65_536).collect() };
+    let mut sealed = Vec::new();
+    for (n, record) in records.iter().enumerate() {
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&(n as u32).to_be_bytes());
+        nonce[4..].copy_from_slice(&number.to_be_bytes());
+        let mut record = record.to_vec();
+        let last = u8::from(n + 1 == records.len());
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from([last]), &mut record)
+            .expect("sealed");
+        sealed.extend(record);
+    }
+    sealed
+}
+
+#[test]
+fn the_pages_cryptography_is_that_of_the_rfcs_and_of_ring() {
+    if !have_browser() {
+        return;
+    }
+    let mut trips = String::new();
+    for n in 0..40usize {
+        let key = disk::noise(n as u64, 32);
+        let (number, bytes, seed) = ((n as u64) << (n % 33), n * n * 173 % 200_000, n * 31 % 256);
+        let digest = ring::digest::digest(&ring::digest::SHA256, &sealed(&key, number, &patterned(seed, bytes)));
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let trip = json!({ "key": hex(&key), "number": number, "plain_len": bytes, "seed": seed, "sealed_sha256": hex(digest.as_ref()) });
+        trips.push_str(&format!("{trip}\n"));
+    }
+    let ended = Launch::python("page_vectors.py").stdin(&trips).run();
+    assert_eq!(ended.code, Some(0), "{ended}");
+}

@@ -5,6 +5,7 @@ mod common;
 
 use std::path::Path;
 
+use common::around::{have, sh};
 use common::{Host, Launch, Scene, disk, number, text};
 
 /// `qrdrop send` that hosts, as a script on the same machine runs it.
@@ -124,4 +125,75 @@ fn nobody_at_the_link_is_exit_4_and_a_malformed_link_exit_2() {
     host.stopped().with(0);
     fetching(&scene, &link).run().with(4);
     fetching(&scene, "qrdrop://127.0.0.1:9/#1short").run().with(2);
+}
+
+/// An outbox that shows a path for curl and gives in the clear without asking, and that path's URL.
+fn one_time(scene: &Scene, path: &Path) -> (Host, String) {
+    let mut host = offering(scene, path).args(["--curl", "--yes=open"]).listening();
+    host.program.shows("curl -OJ http://");
+    let shown = host.program.shown();
+    let url = shown.split("curl -OJ ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a URL");
+    (host, url.to_owned())
+}
+
+#[test]
+fn f08_and_f19_what_curl_fetches_is_an_attachment_under_one_clean_name_whatever_it_is() {
+    if !have(&["curl"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let source = scene.thing("a\"; filename=\"b\r\nX-Evil: 1;ü.html", b"<script>alert(1)</script>");
+    let (host, url) = one_time(&scene, &source);
+    let headers = sh(&format!("curl -sS -D - -o /dev/null '{url}'"));
+    for line in [
+        "HTTP/1.1 200",
+        "content-type: application/octet-stream",
+        "x-content-type-options: nosniff",
+        "cache-control: no-store",
+        "accept-ranges: bytes",
+    ] {
+        assert!(headers.to_lowercase().contains(&line.to_lowercase()), "{line} in {headers}");
+    }
+    let policy = headers.lines().find(|line| line.to_lowercase().starts_with("content-security-policy:"));
+    assert!(policy.is_some_and(|policy| policy.contains("sandbox")), "{headers}");
+    let saved = headers.lines().find(|line| line.to_lowercase().starts_with("content-disposition:"));
+    let saved = saved.expect("it says under which name to save");
+    assert!(saved.contains("attachment; filename=\"") && saved.matches('"').count() == 2, "{saved}");
+    assert!(!headers.to_lowercase().contains("\nx-evil"), "{headers}");
+    let ended = host.program.ended().with(0);
+    assert_eq!(text(&ended.one("finished"), "label"), "open");
+}
+
+#[test]
+fn a_download_is_resumed_by_ranges_and_ends_the_outbox_once_it_is_whole() {
+    if !have(&["curl"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let source = scene.thing("video.bin", &disk::noise(5, 3_000_000));
+    let (host, url) = one_time(&scene, &source);
+    let got = scene.path("video.bin");
+    sh(&format!("curl -sS -r 1000000-1999999 -o {0}.b '{url}'; curl -sS -r 0-999999 -o {0}.a '{url}'", got.display()));
+    let beyond = sh(&format!("curl -sS -o /dev/null -w '%{{http_code}} %header{{content-range}}' -r 3000000- '{url}'"));
+    assert_eq!(beyond, "416 bytes */3000000");
+    sh(&format!("cat {0}.a {0}.b > {0}; curl -sS -C - -o {0} '{url}'", got.display()));
+    assert_eq!(disk::hash(&got), disk::hash(&source));
+    host.program.ended().with(0);
+}
+
+#[test]
+fn a_download_in_the_clear_without_a_yes_is_refused() {
+    if !have(&["curl"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let source = scene.thing("secret.txt", b"secret");
+    let mut host = offering(&scene, &source).arg("--curl").listening();
+    host.program.shows("curl -OJ http://");
+    let shown = host.program.shown();
+    let url = shown.split("curl -OJ ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a URL");
+    let answer = sh(&format!("curl -sS -w ' %{{http_code}}' '{url}'"));
+    assert!(answer.ends_with("403") && answer.contains("--yes=open"), "{answer}");
+    let ended = host.stopped().failed(4);
+    assert_eq!(ended.named("refused").len(), 1, "{ended}");
 }

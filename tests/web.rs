@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use common::around::{connect, have};
+use common::around::{connect, have, sh};
 use common::sealed::{Phone, ask, raw, read_response, request};
 use common::{Host, Scene, disk, number, text};
 
@@ -628,4 +628,23 @@ fn tls(to: &SocketAddr, request: &str) -> String {
     drop(stdin);
     let _ = openssl.wait();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn f20_the_certificate_is_p_256_names_the_address_and_lasts_at_most_397_days() {
+    if !have(&["openssl"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let host = scene.receive().args(["--https", "--yes=private"]).listening();
+    let shown = sh(&format!(
+        "openssl s_client -connect {} -alpn http/1.1 </dev/null 2>/dev/null | openssl x509 -noout -text",
+        host.address()
+    ));
+    assert!(shown.contains("prime256v1") && shown.contains("IP Address:127.0.0.1"), "{shown}");
+    let days = sh(&format!(
+        "openssl s_client -connect {} -alpn http/1.1 </dev/null 2>/dev/null | openssl x509 -noout -checkend $((397*86400)) || true",
+        host.address()
+    ));
+    assert!(days.contains("will expire"), "{days}");
 }

@@ -27,7 +27,7 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Take files: listen, draw the QR code, store what is accepted
     Receive(Receive),
-    /// Send files and folders to a receiver
+    /// Send files, folders or a text to a receiver, or let others fetch them
     Send(Send),
     /// Show the receivers nearby
     List(List),
@@ -103,7 +103,7 @@ pub(super) struct Hosting {
     /// Leave if nobody came within this time
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "QRDROP_TIMEOUT")]
     pub(super) timeout: Option<Duration>,
-    /// Accept without asking from peers that are at least this well known
+    /// Take or give without asking where the other side is at least this well known
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "verified", env = "QRDROP_YES")]
     pub(super) yes: Option<Yes>,
     /// No page for phones: the code holds the `qrdrop://` link

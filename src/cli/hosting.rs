@@ -386,7 +386,7 @@ impl Attending {
         let host = invitation.host;
         let mut keys = invitation.ui.keys();
         let deadline = invitation.hosting.timeout.map(|timeout| Instant::now() + timeout);
-        let (mut edition, mut somebody_came) = (host.edition(), false);
+        let mut edition = host.edition();
         let mut otherwise = pin!(otherwise);
         loop {
             let renewal = host.next_renewal().map(Instant::from_std);
@@ -396,7 +396,6 @@ impl Attending {
                     tokio::spawn(self.hosted.clone().serve(self.web.clone(), arrival));
                 }
                 Some(ended) = self.endings.recv() => {
-                    somebody_came = true;
                     if let Some(left) = self.outcomes.add(&ended) {
                         return left;
                     }
@@ -423,7 +422,7 @@ impl Attending {
                 event = advert_event(&mut self.advert) => tell_advert(invitation, event),
                 () = until(renewal) => {}
                 () = host.changed() => {}
-                () = until(deadline), if !somebody_came && host.under_way() == 0 => return Left::NobodyCame,
+                () = until(deadline), if !host.was_visited() => return Left::NobodyCame,
                 came = &mut otherwise => return Left::Otherwise(came),
                 _ = self.interrupted.wait_for(|interrupted| *interrupted) => return Left::Asked,
             }

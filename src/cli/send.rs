@@ -136,7 +136,9 @@ impl Sending<'_> {
                 Ok(Done::with(ExitCode::Interrupted, "interrupted while something was under way"))
             }
             Left::Asked | Left::NobodyCame if attended.succeeded => Ok(Done::well("left")),
-            Left::Asked => nobody("nobody has fetched everything", ""),
+            Left::Asked => {
+                nobody("nobody has fetched everything", "leave it running until somebody has, or use `--to`")
+            }
             Left::NobodyCame => nobody("nobody came in time", "start again, or raise `--timeout`"),
         }
     }

@@ -50,7 +50,7 @@ impl Inbox {
         let announced = announced.map_err(|_| SessionError::TooSlow)??;
         pass.promote();
         let peer = Peer { id: address.ip().to_string(), name: String::new(), address, dialect: Dialect::Classic };
-        self.host.reporter.tell(Event::Peer { peer: peer.clone(), label: Standing::OPEN.label });
+        self.host.introduce(peer.clone(), Standing::OPEN.label);
         let transfer = data_encoding::HEXLOWER.encode(&wire_name());
         let offer = offer_of(&transfer, peer, &announced);
         self.host.reporter.tell(Event::Offer(offer.clone()));

@@ -163,7 +163,7 @@ pub(super) async fn enter(
     };
     pass.promote();
     let peer = named(&binding.client, address, &theirs);
-    host.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
+    host.introduce(peer.clone(), standing.label);
     Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role: theirs.role, binding, lane_secret })))
 }
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::consent::refusal;
 use super::error::SessionError;
 use super::lanes::LaneRegistry;
-use crate::events::{Event, ExitCode, Reporter};
+use crate::events::{Event, ExitCode, Label, Peer, Reporter};
 use crate::pairing::code::Mismatches;
 use crate::pairing::{Identity, Invitation, LinkKind, TokenBook, tls};
 use crate::wire::{RefuseCode, Role};
@@ -39,6 +39,8 @@ pub struct Host {
     pub(super) role: Role,
     /// Whether one finished transfer is all there will be.
     once: bool,
+    /// Somebody has paired, whatever came of it.
+    visited: AtomicBool,
     under_way: AtomicUsize,
     /// With `once`: a transfer has the place, or has been finished.
     taken: AtomicBool,
@@ -84,6 +86,7 @@ impl Host {
             name,
             role,
             once,
+            visited: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
             strangers: Mutex::new((Instant::now(), 0)),
@@ -144,6 +147,17 @@ impl Host {
     pub fn renew(&self) {
         lock(&self.tokens).renew(Instant::now());
         lock(&self.mismatches).reopen();
+    }
+
+    /// Tells that a guest is known.
+    pub(crate) fn introduce(&self, peer: Peer, label: Label) {
+        self.visited.store(true, Ordering::Release);
+        self.reporter.tell(Event::Peer { peer, label });
+    }
+
+    /// Whether somebody has come.
+    pub fn was_visited(&self) -> bool {
+        self.visited.load(Ordering::Acquire)
     }
 
     /// How many transfers are accepted and not ended.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::events::{Answer, NoReason, Peer, Question, Way};
 
-pub(super) use self::card::{answer_line, called, card, contents, spaced};
+pub(super) use self::card::{A_TEXT, answer_line, called, card, contents, spaced};
 
 /// How long a question is on the screen before a key counts, and how long no key may have come before one counts.
 /// Longer than the pause before a held key repeats.

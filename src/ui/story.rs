@@ -3,7 +3,7 @@
 use crate::events::{Dialect, Event, Failure, Label};
 use crate::names::{human_bytes, human_duration, human_rate};
 use crate::ui::progress::{Transfer, Transfers};
-use crate::ui::prompt::{called, contents, spaced};
+use crate::ui::prompt::{A_TEXT, called, contents, spaced};
 use crate::ui::style::{Style, files, one_line, quoted};
 
 /// Longest name in a log line; beyond, the middle is left out.
@@ -57,7 +57,11 @@ pub(super) fn tell(
         }
         Event::Peer { peer, label } => {
             let who = called(peer, NAME);
-            let what = if peer.dialect == Dialect::Web { "a phone opened the page" } else { "paired" };
+            let what = match (peer.dialect, peer.name.is_empty()) {
+                (Dialect::Web, false) => "a phone opened the page",
+                (Dialect::Web, true) => "a one-time path is used",
+                (Dialect::Native | Dialect::Classic, _) => "paired",
+            };
             told.log.push(format!("{what}: {who} {}, {}", style.dim(&one_line(&peer.id, 40)), style.label(*label)));
             told.short = Some(format!("{what}: {who}"));
         }
@@ -165,11 +169,13 @@ fn finished(
     // The tutorial's receiver never says what it stored.
     let sent_only = path.is_none() && ended.is_some_and(|ended| ended.offer.peer.dialect == Dialect::Classic);
     let place = if sent_only { "; sent, not confirmed".to_owned() } else { place };
+    let what = match ended.map(|ended| contents(&ended.offer)) {
+        Some(text) if text == A_TEXT => text,
+        _ => format!("{}, {}", files(count), human_bytes(bytes)),
+    };
     format!(
-        "{} {}, {}{who} in {}{rate}, {}{place}",
+        "{} {what}{who} in {}{rate}, {}{place}",
         done(style, Some(label)),
-        files(count),
-        human_bytes(bytes),
         human_duration(seconds),
         style.label(label),
     )

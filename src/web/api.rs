@@ -17,7 +17,6 @@ use super::sessions::{Signed, unhex};
 use super::transfers::{Phase, Transfer};
 use super::visit::Visit;
 use super::{Share, Web, lock, raised};
-use crate::events::Event;
 use crate::names::PeerName;
 use crate::session::{Inbox, Outbox, Standing};
 
@@ -183,7 +182,7 @@ fn status(web: &Web, visit: &Visit, signed: &Signed, request: Status) -> Result<
     let (host, session) = (web.host(), &signed.session);
     *lock(&session.device) = PeerName::from_stranger(&request.device).as_str().to_owned();
     if !session.introduced.swap(true, Ordering::AcqRel) {
-        host.reporter.tell(Event::Peer { peer: peer(session, visit.peer), label: Standing::BROWSER.label });
+        host.introduce(peer(session, visit.peer), Standing::BROWSER.label);
     }
     let (role, more) = match &web.share {
         Share::Inbox(inbox) => {

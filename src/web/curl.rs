@@ -128,7 +128,7 @@ struct Put<'a> {
 impl Put<'_> {
     async fn run(self, peer: Peer, body: Inflow) -> Answer {
         let (host, address, transfer) = (&self.inbox.host, peer.address.ip(), self.transfer.clone());
-        host.reporter.tell(Event::Peer { peer: peer.clone(), label: self.standing.label });
+        host.introduce(peer.clone(), self.standing.label);
         let place = match self.admit(peer).await {
             Ok(place) => place,
             Err(error) => {

@@ -93,6 +93,7 @@ async fn receive(
     if !transfer.accept(Arc::clone(&intake)) {
         return Err(cancelled());
     }
+    let shown = texts.len() as u64;
     for text in texts {
         transfer.inbox.host.reporter.tell(Event::Text { transfer: transfer.told.clone(), text });
     }
@@ -107,7 +108,7 @@ async fn receive(
     match tally.first_failure {
         None => Ok(Event::Finished {
             transfer: transfer.told.clone(),
-            files: tally.files,
+            files: tally.files + shown,
             bytes: tally.bytes,
             seconds: started.elapsed().as_secs_f64(),
             label: Standing::BROWSER.label,

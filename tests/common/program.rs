@@ -129,6 +129,11 @@ impl Program {
         }
     }
 
+    /// What it has shown until now, styling left out.
+    pub fn shown(&self) -> String {
+        plain(&self.said)
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);

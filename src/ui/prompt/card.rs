@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::events::{Offer, OfferedEntry, Peer, Question, Way};
+use crate::events::{EntryKind, Offer, OfferedEntry, Peer, Question, Way};
 use crate::names::{human_bytes, human_duration};
 use crate::ui::prompt::asker;
 use crate::ui::style::{Style, files, grouped, one_line, padded, quoted, wrapped};
@@ -62,8 +62,17 @@ fn offer_card(way: Way, offer: &Offer, note: Option<&str>, style: Style, columns
     lines
 }
 
-/// `1,000 files, 214 MB`.
+/// What an offer of nothing but a text is called.
+pub(in crate::ui) const A_TEXT: &str = "a text";
+
+/// `1,000 files, 214 MB`, or [`A_TEXT`].
 pub(in crate::ui) fn contents(offer: &Offer) -> String {
+    if offer.entries_left_out == 0
+        && offer.files == 1
+        && offer.entries.iter().all(|entry| entry.kind == EntryKind::Text)
+    {
+        return A_TEXT.to_owned();
+    }
     let size = offer.bytes.map_or_else(|| "size unknown".to_owned(), human_bytes);
     format!("{}, {size}", files(offer.files))
 }
