@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use common::around::{self, connect, finish, say};
 use common::disk;
-use common::{Ended, Host, Launch, Scene};
+use common::{Ended, Host, Launch, Scene, text};
 
 const SEPARATOR: &[u8] = b"<SEPARATOR>";
 const MIB: usize = 1024 * 1024;
@@ -77,6 +77,12 @@ fn each_segment_of_these_tests_is_one_read_of_the_peer() {
     assert_eq!(peer.join().expect("the peer ends"), segments);
 }
 
+/// Waits for the end of the transfer that stored something.
+fn finishes(host: &mut Host, stored: &Value) {
+    let transfer = text(stored, "transfer");
+    host.program.event_where("its end", |event| event["event"] == "finished" && event["transfer"] == transfer);
+}
+
 #[test]
 fn the_tutorials_sender_delivers_exactly() {
     let scene = Scene::new();
@@ -96,6 +102,7 @@ fn the_tutorials_sender_delivers_exactly() {
             sender.args(together.then_some("--together")).run().with(0);
             let stored = stored_as(&mut host, &name);
             assert_eq!(stored["blake3"].as_str(), Some(disk::hash(&source).as_str()), "{name}");
+            finishes(&mut host, &stored);
         }
     }
     let ended = host.stopped().with(0);
@@ -117,8 +124,10 @@ fn eight_tutorial_senders_of_one_name_at_once_leave_eight_exact_files() {
     let mut host = host;
     for source in &sources {
         let hash = disk::hash(source);
-        host.program
+        let stored = host
+            .program
             .event_where("its `stored`", |event| event["event"] == "stored" && event["blake3"] == hash.as_str());
+        finishes(&mut host, &stored);
     }
     host.stopped().with(0);
     assert_eq!(disk::names(&scene.inbox()).len(), 8);
