@@ -24,9 +24,9 @@ struct Page {
 impl Page {
     fn splice() -> Page {
         let document = include_str!("assets/page.html")
-            .replace("/*{style}*/", include_str!("assets/page.css"))
-            .replace("/*{core}*/", include_str!("assets/core.js"))
-            .replace("/*{ui}*/", include_str!("assets/ui.js"));
+            .replace("/*{style}*/", &code(include_str!("assets/page.css")))
+            .replace("/*{core}*/", &code(include_str!("assets/core.js")))
+            .replace("/*{ui}*/", &code(include_str!("assets/ui.js")));
         let (scripts, styles) = (hashes(&document, "script"), hashes(&document, "style"));
         let policy = format!(
             "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; worker-src blob:; \
@@ -42,6 +42,12 @@ pub(super) fn answer() -> Answer {
     let mut answer = whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.clone());
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE.policy.clone());
     answer
+}
+
+/// Without indentation and lines of comment, which no phone needs. No text in the assets goes over a line's end.
+fn code(asset: &str) -> String {
+    let lines = asset.lines().map(str::trim_start);
+    lines.filter(|line| !line.starts_with("//") && !line.starts_with("/**")).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// What a policy says about the elements of that name: the hash of each one's content (CSP 3, 2.3.1).
@@ -78,6 +84,18 @@ mod tests {
         // printf one | openssl dgst -sha256 -binary | base64
         assert!(hashes(document, "script").starts_with("'sha256-dpLDrTVAu4A8Ags67mbNiIcSMjTqDG5xQ8Ct1z/0Me0='"));
         assert_eq!(hashes(document, "link"), "'none'");
+    }
+
+    #[test]
+    fn the_whole_page_is_at_most_60_kib_and_keeps_every_line_of_code() {
+        let page = Page::splice();
+        assert!(page.document.len() <= 60 << 10, "{} bytes", page.document.len());
+        for asset in [include_str!("assets/core.js"), include_str!("assets/ui.js")] {
+            assert!(asset.lines().all(|line| line.matches('`').count() % 2 == 0), "a text goes over a line's end");
+            let comments = asset.lines().map(str::trim_start).filter(|line| line.starts_with('/'));
+            assert!(comments.clone().all(|line| line.starts_with("//") || line.ends_with("*/")), "a comment of lines");
+            assert_eq!(code(asset).lines().count() + comments.count(), asset.lines().count());
+        }
     }
 
     #[test]

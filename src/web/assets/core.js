@@ -1,7 +1,6 @@
 'use strict';
-// The engine of the page (docs/protocol.md, section 11), without a DOM. It runs in a worker that ui.js makes of this
-// text, or in the page itself where no worker can be had. On plain http there is no crypto.subtle: hence the
-// first half.
+// The engine of the page (docs/protocol.md, section 11): the text of a worker, without a DOM. On plain http there is no
+// crypto.subtle: hence the first half.
 
 const RECORD = 65536;
 const TAG = 16;
@@ -73,12 +72,11 @@ class Sha256 {
 	}
 
 	blocks(bytes, from, to) {
+		const view = new DataView(bytes.buffer, bytes.byteOffset);
 		const w = schedule;
 		const h = this.state;
 		for (; from < to; from += 64) {
-			for (let i = 0, at = from; i < 16; i++, at += 4) {
-				w[i] = bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3];
-			}
+			for (let i = 0; i < 16; i++) w[i] = view.getInt32(from + 4 * i);
 			for (let i = 16; i < 64; i++) {
 				const x = w[i - 15];
 				const y = w[i - 2];
@@ -124,6 +122,8 @@ const hkdf = (salt, secret, info) => hmac(hmac(bytesOf(salt), secret), info, Uin
 // ---- ChaCha20-Poly1305 (RFC 8439). Words are little-endian, as they are in the memory of every phone and computer
 // that browsers still run on; `start` checks it.
 
+const mixed = new Int32Array(16);
+
 /** ChaCha20 (RFC 8439, 2.4) over `blocks` whole blocks of 16 words; the counter in the state `s` goes on. */
 function chacha(s, input, from, output, to, blocks) {
 	for (; blocks > 0; blocks--, from += 16, to += 16, s[12]++) {
@@ -147,14 +147,9 @@ function chacha(s, input, from, output, to, blocks) {
 			d = d + e | 0; o = left(o ^ d, 16); j = j + o | 0; e = left(e ^ j, 12);
 			d = d + e | 0; o = left(o ^ d, 8); j = j + o | 0; e = left(e ^ j, 7);
 		}
-		output[to + 0] = input[from + 0] ^ a + s[0]; output[to + 1] = input[from + 1] ^ b + s[1];
-		output[to + 2] = input[from + 2] ^ c + s[2]; output[to + 3] = input[from + 3] ^ d + s[3];
-		output[to + 4] = input[from + 4] ^ e + s[4]; output[to + 5] = input[from + 5] ^ f + s[5];
-		output[to + 6] = input[from + 6] ^ g + s[6]; output[to + 7] = input[from + 7] ^ h + s[7];
-		output[to + 8] = input[from + 8] ^ i + s[8]; output[to + 9] = input[from + 9] ^ j + s[9];
-		output[to + 10] = input[from + 10] ^ k + s[10]; output[to + 11] = input[from + 11] ^ l + s[11];
-		output[to + 12] = input[from + 12] ^ m + s[12]; output[to + 13] = input[from + 13] ^ n + s[13];
-		output[to + 14] = input[from + 14] ^ o + s[14]; output[to + 15] = input[from + 15] ^ p + s[15];
+		mixed[0] = a; mixed[1] = b; mixed[2] = c; mixed[3] = d; mixed[4] = e; mixed[5] = f; mixed[6] = g; mixed[7] = h;
+		mixed[8] = i; mixed[9] = j; mixed[10] = k; mixed[11] = l; mixed[12] = m; mixed[13] = n; mixed[14] = o; mixed[15] = p;
+		for (let at = 0; at < 16; at++) output[to + at] = input[from + at] ^ mixed[at] + s[at];
 	}
 }
 
@@ -165,6 +160,7 @@ const LIMB = 0x400000;
 const LOW = 0x3fffff;
 const SHIFT = 1 / LIMB;
 const ROUNDER = 3 * 2 ** 73;
+const PRIME = 2n ** 130n - 5n;
 const high = (x) => x + ROUNDER - ROUNDER;
 
 class Poly1305 {
@@ -207,22 +203,11 @@ class Poly1305 {
 
 	/** Puts the 4 words of the tag into `tag`. */
 	end(tag) {
-		const { h, key } = this;
-		// Twice around, limbs are in their bounds, which is below 2^130.
-		for (let i = 0; i < 12; i++) {
-			const bound = i % 6 < 5 ? LIMB : 0x100000;
-			const over = Math.floor(h[i % 6] / bound);
-			h[i % 6] -= over * bound;
-			h[(i + 1) % 6] += i % 6 < 5 ? over : 5 * over;
-		}
-		const full = h[0] >= LIMB - 5 && h[1] + h[2] + h[3] + h[4] === 4 * LOW && h[5] === 0xfffff;
-		if (full) h.set([h[0] - LIMB + 5, 0, 0, 0, 0, 0]);
-		const [h0, h1, h2, h3, h4, h5] = h;
-		const sums = [h0 | h1 << 22, h1 >>> 10 | h2 << 12, h2 >>> 20 | h3 << 2 | h4 << 24, h4 >>> 8 | h5 << 14];
-		for (let i = 0, over = 0; i < 4; i++) {
-			over += (sums[i] >>> 0) + (key[4 + i] >>> 0);
-			tag[i] = over;
-			over = Math.floor(over / 0x100000000);
+		let sum = this.h.reduceRight((high, limb) => high * 0x400000n + BigInt(limb), 0n) % PRIME;
+		if (sum < 0) sum += PRIME;
+		for (let i = 0; i < 4; i++, sum >>= 32n) {
+			sum += BigInt(this.key[4 + i] >>> 0);
+			tag[i] = Number(sum & 0xffffffffn);
 		}
 	}
 }
@@ -505,7 +490,7 @@ const picked = [];
 const resting = new Set();
 const rooms = [];
 const items = new Map();
-let tell = null;
+const tell = (message) => self.postMessage(message);
 let state = 'connecting';
 let known = null;
 let trouble = '';
@@ -521,17 +506,10 @@ let told = '';
 
 // -- what ui.js asks for
 
-/** Gives the function that takes messages; `say` is called with those that go back. */
-function startEngine(teller) {
-	if (new Uint8Array(Uint32Array.of(1).buffer)[0] !== 1) throw new Error('big-endian');
-	tell = teller;
-	return (message) => ORDERS[message.do](message);
-}
-
 const ORDERS = {
 	start: ({ origin, host, token, kept, device }) => {
 		const { id, secret } = kept || {};
-		session = { origin, host, device, id, token: token && unhex(token), secret: secret && unhex(secret) };
+		session = { origin, host, device, token, id, secret: secret && unhex(secret) };
 		setInterval(tick, 250);
 		setInterval(sweep, 1000);
 		heal('session');
@@ -1051,8 +1029,4 @@ function summary(t) {
 	};
 }
 
-if (typeof document === 'undefined') {
-	const take = startEngine((message) => self.postMessage(message));
-	self.onmessage = (event) => take(event.data);
-	self.addEventListener('securitypolicyviolation', () => self.postMessage({ is: 'blocked' }));
-}
+self.onmessage = ({ data }) => ORDERS[data.do](data);

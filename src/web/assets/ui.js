@@ -1,7 +1,5 @@
 'use strict';
-// What a person sees and does. Names and texts come from strangers: they are only ever text nodes. The braces keep
-// its names apart from those of the engine, which stands in the same page.
-{
+// What a person sees and does. Names and texts come from strangers: they are only ever text nodes.
 const TEXT = {
 	en: {
 		to: 'Send to ', from: 'From ', into: 'into ', key: 'key ',
@@ -17,13 +15,13 @@ const TEXT = {
 			connecting: ['Connecting…'],
 			ready: ['Ready', 'Choose photos, videos, files, a folder, or type a text.'],
 			waiting: ['Waiting for a yes at the computer', 'Someone there has to accept.'],
-			sending: ['Sending', 'Keep this page open; if the screen locks, sending goes on when you unlock it.'],
+			sending: ['Sending', 'Keep this page open. After the screen was locked, it goes on.'],
 			paused: ['Paused: no connection', 'It goes on by itself. Is this device on the same Wi-Fi, and the receiver still running?'],
 			done: ['Everything arrived', 'Stored and checked on the computer.'],
 			refused: ['The computer said no', 'Nothing was stored.'],
 			failed: ['Not everything arrived', 'See below what happened.'],
 			again: ['Choose the same files again to go on', 'This page was loaded again. What has arrived is kept.'],
-			gone: ['The computer can’t be reached', 'Is this device on the same Wi-Fi? Is the receiver still running? This page keeps trying.'],
+			gone: ['The computer can’t be reached', 'Is this device on the same Wi-Fi, and the receiver still running? This page keeps trying.'],
 			expired: ['The computer has ended this session', 'Scan the code on its screen to begin again.'],
 			'needs-code': ['This page needs the code from the screen', 'Scan it with your phone’s camera app. Some scanner apps lose the last part of the address.'],
 			'bad-code': ['This code is no longer valid', 'Scan the one on the screen now.'],
@@ -31,16 +29,12 @@ const TEXT = {
 			outbox: ['Ready to download'],
 			over: ['Done', 'You can close this page.'],
 		},
-		file: {
-			waiting: 'waiting', stored: 'stored and checked', failed: 'failed', lost: 'choose it again', queued: 'waiting',
-			getting: 'downloading', saved: 'downloaded and checked', asking: 'waiting for a yes at the computer',
-			refused: 'the computer said no', linked: 'your browser is downloading it', folder: 'folder',
+		is: {
+			new: 'to be offered', accepted: 'accepted', waiting: 'waiting', queued: 'waiting', asking: 'waiting for a yes at the computer',
+			refused: 'the computer said no', finished: 'stored and checked', stored: 'stored and checked', failed: 'not complete',
+			lost: 'choose it again', saved: 'downloaded and checked', linked: 'your browser is downloading it', folder: 'folder',
 		},
-		group: {
-			new: 'to be offered', asking: 'waiting for a yes', accepted: 'accepted', refused: 'refused',
-			finished: 'stored and checked', failed: 'not complete',
-		},
-		large: (size) => `Larger than ${size}: this page can’t decrypt it in memory. It would go over the Wi-Fi unencrypted, and someone at the computer has to agree. Or start qrdrop there with --https.`,
+		large: (size) => `Larger than ${size}: this page can’t decrypt it in memory. It would cross the Wi-Fi unencrypted, if someone at the computer agrees. Or start qrdrop there with --https.`,
 	},
 };
 const words = TEXT[navigator.language.slice(0, 2)] || TEXT.en;
@@ -133,13 +127,10 @@ function pace(thing, bytes, sent) {
 	return [`${size(rate)}/s`, ...seconds > 0 && seconds < 360000 ? [words.left(Math.ceil(seconds / of), unit)] : []];
 }
 
+/** What the terminal calls this device. */
 function device() {
-	const is = (pattern) => pattern.test(navigator.userAgent);
-	if (is(/iPhone/)) return 'iPhone';
-	if (is(/Android/)) return is(/Mobile/) ? 'Android phone' : 'Android tablet';
-	if (is(/CrOS/)) return 'ChromeOS';
-	if (is(/iPad|Mac/)) return navigator.maxTouchPoints > 1 ? 'iPad' : 'Mac';
-	return is(/Windows/) ? 'Windows PC' : is(/Linux|X11/) ? 'Linux PC' : 'Browser';
+	const [is] = navigator.userAgent.match(/iPhone|iPad|Android|CrOS|Mac|Windows|Linux/) || ['Browser'];
+	return is === 'Mac' && navigator.maxTouchPoints > 1 ? 'iPad' : { CrOS: 'ChromeOS', Windows: 'Windows PC', Linux: 'Linux PC' }[is] || is;
 }
 
 // ---- the page
@@ -182,7 +173,6 @@ let view = { state: 'connecting', transfers: [], items: [], total: {} };
 let state = '';
 let quarter = 0;
 let lock = null;
-let tell = () => {};
 const groups = new Map();
 const saved = new Map();
 // Downloads of which a person was told that they are not encrypted.
@@ -288,8 +278,8 @@ function renderRow(row, { id, kind, text: content, path, bytes, sent, state: now
 	say(row.name, shown(content || path));
 	const moving = now === 'sending' || now === 'getting';
 	row.bar.style.transform = `scaleX(${moving && bytes ? Math.min(1, sent / bytes) : 0})`;
-	const whole = kind === 'folder' ? words.file.folder : size(bytes);
-	const parts = moving ? [words.of(size(sent), whole), ...pace(row, bytes, sent)] : [whole, words.file[now]];
+	const whole = kind === 'folder' ? words.is.folder : size(bytes);
+	const parts = moving ? [words.of(size(sent), whole), ...pace(row, bytes, sent)] : [whole, words.is[now]];
 	if (name && name !== path) parts.push(words.as(shown(name)));
 	if (reason) parts.push(shown(reason));
 	const large = warned.has(id) && !now && words.large(size(view.known.sealed_max));
@@ -297,7 +287,7 @@ function renderRow(row, { id, kind, text: content, path, bytes, sent, state: now
 }
 
 function renderTransfer(t) {
-	const heading = `${words.count(t.files)} · ${words.group[outcome(t, 'finished')]}`;
+	const heading = `${words.count(t.files)} · ${words.is[outcome(t, 'finished')]}`;
 	section(t.key, t.rows, heading, t.more, !footer.hidden && ['new', 'asking', 'accepted'].includes(t.state));
 }
 
@@ -319,7 +309,7 @@ function renderItems() {
 	}
 	if (!view.all) return;
 	all.disabled = pending(view.all);
-	say(all, pending(view.all) || view.all.state === 'linked' ? words.file[view.all.state] : label(view.all, words.all));
+	say(all, pending(view.all) || view.all.state === 'linked' ? words.is[view.all.state] : label(view.all, words.all));
 }
 
 /** A tap on a download. What is too large to be opened here goes by a link; on http only after a second tap. */
@@ -419,46 +409,29 @@ for (const name of ['dragover', 'dragleave', 'drop']) {
 
 // ---- the engine, and what keeps it going
 
-function hear(message) {
-	const { is, id, path, secret } = message;
-	if (is === 'keep') memory({ id, secret });
-	if (is === 'view') {
-		view = message;
+const source = new Blob([document.scripts[0].textContent], { type: 'text/javascript' });
+const engine = new Worker(URL.createObjectURL(source));
+const tell = (order) => engine.postMessage(order);
+engine.onmessage = ({ data }) => HEAR[data.is](data);
+engine.onerror = ({ message }) => HEAR.view({ ...view, trouble: message });
+const HEAR = {
+	keep: memory,
+	view: (data) => {
+		view = data;
 		render();
-	}
-	if (is === 'save') {
-		saved.set(id, { href: URL.createObjectURL(message.blob), download: message.name.replace(HIDDEN, '_') });
+	},
+	save: ({ id, blob, name }) => {
+		saved.set(id, { href: URL.createObjectURL(blob), download: name.replace(HIDDEN, '_') });
 		save(saved.get(id));
-	}
-	if (is === 'link') save({ href: path, download: '' });
-}
-
-function begin(message) {
-	const inPage = () => {
-		tell = startEngine(hear);
-		tell(message);
-	};
-	try {
-		const source = new Blob([document.scripts[0].textContent], { type: 'text/javascript' });
-		const worker = new Worker(URL.createObjectURL(source));
-		worker.onerror = () => {
-			worker.onerror = worker.onmessage = null;
-			worker.terminate();
-			inPage();
-		};
-		worker.onmessage = ({ data }) => data.is === 'blocked' ? worker.onerror() : hear(data);
-		tell = (order) => worker.postMessage(order);
-		tell(message);
-	} catch (_) {
-		inPage();
-	}
-}
+	},
+	link: ({ path }) => save({ href: path, download: '' }),
+};
 
 /** Storage may be forbidden: then a reload needs a new scan. */
 function memory(value) {
 	try {
-		if (value) sessionStorage.setItem('qrdrop', JSON.stringify(value));
-		return JSON.parse(sessionStorage.getItem('qrdrop'));
+		if (value) sessionStorage.qrdrop = JSON.stringify(value);
+		return JSON.parse(sessionStorage.qrdrop || null);
 	} catch (_) {
 		return null;
 	}
@@ -489,8 +462,7 @@ const { origin, host } = location;
 history.replaceState(null, '', location.pathname);
 if (code || kept) {
 	const payload = code && atob(code.replace(/-/g, '+').replace(/_/g, '/'));
-	const token = payload && hex(Uint8Array.from(payload.slice(0, 16), (byte) => byte.charCodeAt(0)));
-	begin({ do: 'start', origin, host, token, kept, device: device() });
+	const token = payload && Uint8Array.from(payload.slice(0, 16), (byte) => byte.charCodeAt(0));
+	tell({ do: 'start', origin, host, token, kept, device: device() });
 } else view.state = 'needs-code';
 render();
-}
