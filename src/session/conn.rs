@@ -6,14 +6,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, interval, timeout, timeout_at};
+use tokio::time::{Instant, Interval, interval_at, timeout, timeout_at};
 use tokio_rustls::{client, server};
 
 use super::error::SessionError;
 use crate::wire::{HEADER_LEN, Header, Kind, Message, Ping, Refuse, frame};
 
 /// An end that has nothing to say pings this often.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// A peer that said nothing for this long is gone: four pings were missed.
 pub(super) const SILENCE: Duration = Duration::from_secs(40);
@@ -71,6 +71,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel for server::TlsStream<T> {
     }
 }
 
+/// When pings are due: the first after a silence, not at once.
+pub(super) fn pings() -> Interval {
+    interval_at(Instant::now() + PING_EVERY, PING_EVERY)
+}
+
 impl<S: Channel> Conn<S> {
     pub(super) fn new(stream: S) -> Self {
         Conn { stream, read: Vec::new(), taken: 0, ahead: STEP, heard: Instant::now() }
@@ -103,7 +108,7 @@ impl<S: Channel> Conn<S> {
     /// Does `work` on this side, and tells the peer meanwhile that this side is alive.
     pub(super) async fn alive_during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SessionError> {
         let mut work = pin!(work);
-        let mut ping = interval(PING_EVERY);
+        let mut ping = pings();
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
@@ -118,7 +123,7 @@ impl<S: Channel> Conn<S> {
         decision: impl Future<Output = Result<T, SessionError>>,
     ) -> Result<T, SessionError> {
         let mut decision = pin!(decision);
-        let mut ping = interval(PING_EVERY);
+        let mut ping = pings();
         loop {
             tokio::select! {
                 decided = &mut decision => return decided,

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
-use super::conn::{Channel, Conn, PING_EVERY};
+use super::conn::{Channel, Conn, pings};
 use super::consent::Standing;
 use super::error::{SessionError, Unconfirmed};
 use super::lanes::LaneSecret;
@@ -53,7 +53,7 @@ pub(super) async fn compare<S: Channel>(
 ) -> Result<(), SessionError> {
     reporter.tell(Event::Code { peer: peer.clone(), code: code.to_string() });
     let mut answer = pin!(reporter.ask(Question::SameCode { peer, code: code.to_string() }));
-    let mut ping = interval(PING_EVERY);
+    let mut ping = pings();
     let mut limit = pin!(sleep(COMPARING_LIMIT));
     let (mut ours, mut theirs) = (false, false);
     while !(ours && theirs) {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
 
-use super::conn::{Channel, Conn, PING_EVERY, SILENCE};
+use super::conn::{Channel, Conn, SILENCE, pings};
 use super::consent::refusal;
 use super::error::SessionError;
 use super::host::raised;
@@ -32,7 +32,7 @@ pub(super) const SAME: &str = "the same file is there already";
 /// Hears an offer to its end; nothing of it is believed beyond its form.
 pub(super) async fn hear_offer<S: Channel>(conn: &mut Conn<S>) -> Result<Manifest, SessionError> {
     let mut unfrozen: Option<Unfrozen> = None;
-    let mut ping = interval(PING_EVERY);
+    let mut ping = pings();
     loop {
         let begun = unfrozen.is_some();
         let due = move |kind| match kind {
@@ -190,7 +190,7 @@ impl<'a> Receiving<'a> {
     ) -> Result<(), SessionError> {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ping = interval(PING_EVERY);
+        let mut ping = pings();
         let (mut seen, mut moved) = (0, Instant::now());
         while self.pending > 0 {
             tokio::select! {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::conn::{Channel, Conn, PING_EVERY, SILENCE};
+use super::conn::{Channel, Conn, SILENCE, pings};
 use super::error::SessionError;
 use super::inbox::{PROGRESS_EVERY, wire_name};
 use super::lanes::{LaneWork, Lanes, Running};
@@ -78,7 +78,7 @@ impl<'a> Parcel<'a> {
         conn: &mut Conn<S>,
     ) -> Result<(Vec<(u32, Verdict)>, Go), SessionError> {
         let mut judged = Judged::default();
-        let mut ping = interval(PING_EVERY);
+        let mut ping = pings();
         loop {
             tokio::select! {
                 frame = conn.recv(|kind| matches!(kind, Kind::Verdicts | Kind::Go)) => {
@@ -187,7 +187,7 @@ impl<'a> Sending<'a> {
     pub(super) async fn attend<S: Channel>(&mut self, conn: &mut Conn<S>) -> Result<(), SessionError> {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ping = interval(PING_EVERY);
+        let mut ping = pings();
         let mut seen = 0;
         let mut lane_due = (self.pending > 0).then(|| Instant::now() + SILENCE);
         let mut lost: Option<(LaneError, tokio::time::Instant)> = None;
