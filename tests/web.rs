@@ -73,7 +73,7 @@ fn a_phone_sends_files_folders_and_a_text() {
     assert_eq!(phone.over(&transfer)["state"], "finished");
     let ended = host.stopped().with(0);
     assert_eq!(text(&ended.one("text"), "text"), "hello from a phone");
-    assert_eq!(number(&ended.one("finished"), "files"), 3);
+    assert_eq!(number(&ended.one("finished"), "files"), 4, "three and the text");
     assert_eq!(ended.one("finished")["label"], "private, not verified");
     for stored in ended.named("stored") {
         assert_eq!(text(&stored, "blake3"), disk::hash(std::path::Path::new(text(&stored, "path"))));
