@@ -27,6 +27,7 @@ const MAX_ADDRESSES: usize = 64;
 /// A P-256 key with its self-signed certificate. P-256, because browsers do not take Ed25519.
 ///
 /// Whoever holds the key is this device; the certificate only carries it.
+#[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     fingerprint: Fingerprint,

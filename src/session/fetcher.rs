@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::error::SessionError;
+use super::growth::beside;
 use super::host::unless_leaving;
 use super::inbox::wire_name;
 use super::offer::Manifest;
@@ -118,13 +119,13 @@ impl Fetcher {
                 return Err(SessionError::broke("it goes on with another session"));
             }
             match receiving.lanes() {
-                Some(running) => visit.dial_lane(&self.identity, session, running).await,
-                None => Ok(()),
+                Some(running) => visit.dial_lanes(&self.identity, session, running, theirs.lanes).await.map(Some),
+                None => Ok(None),
             }
         };
-        unless_leaving(leaving, begun).await?;
+        let growing = unless_leaving(leaving, begun).await?;
         let conn = &mut visit.paired.conn;
-        receiving.run(conn, leaving).await?;
+        beside(growing, receiving.run(conn, leaving)).await?;
         receiving.finish(conn).await
     }
 }

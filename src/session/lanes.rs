@@ -2,7 +2,7 @@
 //! way the files go.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::error::SessionError;
 use super::host::lock;
+use crate::net::prefer_bbr;
 use crate::pairing::proof::{self, Direction, EXPORTER_BYTES, Purpose};
 use crate::pairing::{Binding, Fingerprint};
 use crate::transfer::{Incoming, LaneError, LaneStream, Outgoing, receive_lane, send_lane};
@@ -21,6 +22,10 @@ use crate::transfer::{Incoming, LaneError, LaneStream, Outgoing, receive_lane, s
 /// A lane on which nothing moved for this long is dead. Longer than any stall of a disk: a peer that has gone is found
 /// out much sooner by its silence on the control connection, which ends the session and cuts its lanes.
 const LANE_SILENCE: Duration = Duration::from_secs(5 * 60);
+
+/// What a lane takes from its socket in one call: rustls alone asks for 4 KiB at a time. (What it holds back for writing
+/// stays at its 64 KiB: records are allocated one by one, and more of them at a time is more than the allocator keeps.)
+const READ_AHEAD: usize = 256 * 1024;
 
 /// The session's secret, from which every lane is proven.
 pub(super) type LaneSecret = Zeroizing<[u8; EXPORTER_BYTES]>;
@@ -55,6 +60,29 @@ pub(super) struct LaneHandle {
     ended: Result<(), LaneError>,
 }
 
+/// A lane's socket: reads run ahead, writes go straight through.
+struct LaneSocket(BufReader<TcpStream>);
+
+impl Read for LaneSocket {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl Write for LaneSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.get_mut().write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.get_mut().flush()
+    }
+}
+
 /// The sessions of a host that lanes may join now.
 #[derive(Default)]
 pub(super) struct LaneRegistry {
@@ -83,6 +111,13 @@ impl LaneWork {
         }
     }
 
+    fn bytes(&self) -> u64 {
+        match self {
+            LaneWork::Receive(incoming) => incoming.bytes(),
+            LaneWork::Send(outgoing) => outgoing.bytes(),
+        }
+    }
+
     fn stop(&self) {
         match self {
             LaneWork::Receive(incoming) => incoming.stop(),
@@ -103,6 +138,9 @@ impl Lanes {
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LANE_SILENCE))?;
         socket.set_write_timeout(Some(LANE_SILENCE))?;
+        if let LaneWork::Send(_) = self.work {
+            prefer_bbr(socket);
+        }
         let mut open = lock(&self.open);
         if open.contains_key(&lane) {
             return Ok(None);
@@ -115,6 +153,18 @@ impl Lanes {
     /// How many are open.
     pub(super) fn count(&self) -> usize {
         lock(&self.open).len()
+    }
+
+    /// Bytes of file content that they have carried so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.work.bytes()
+    }
+
+    /// Lets so many of them end before their time. Only who sends can end a lane.
+    pub(super) fn retire(&self, lanes: u16) {
+        if let LaneWork::Send(outgoing) = &self.work {
+            outgoing.retire(lanes);
+        }
     }
 }
 
@@ -130,13 +180,16 @@ impl Drop for Running {
 
 impl LaneHandle {
     /// Does the lane's work on a thread of its own.
-    pub(super) fn run<C, S>(mut self, mut stream: StreamOwned<C, TcpStream>) -> Result<(), SessionError>
+    pub(super) fn run<C, S>(self, stream: StreamOwned<C, TcpStream>) -> Result<(), SessionError>
     where
         C: DerefMut + Deref<Target = ConnectionCommon<S>> + Send + 'static,
         S: SideData + 'static,
     {
         let work = move || {
-            self.ended = self.lanes.work.run(&mut stream);
+            let mut handle = self;
+            let (conn, socket) = stream.into_parts();
+            let mut stream = StreamOwned::new(conn, LaneSocket(BufReader::with_capacity(READ_AHEAD, socket)));
+            handle.ended = handle.lanes.work.run(&mut stream);
             // The other end may be waiting for ours before it closes; if it has gone, nobody does.
             stream.conn.send_close_notify();
             let _ = stream.conn.complete_io(&mut stream.sock);

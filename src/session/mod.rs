@@ -13,6 +13,7 @@ mod consent;
 mod enter;
 mod error;
 mod fetcher;
+mod growth;
 mod host;
 mod inbox;
 mod lanes;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::error::SessionError;
+use super::growth::beside;
 use super::host::unless_leaving;
 use super::opening::part;
 use super::sending::{Parcel, Sending, check_text};
@@ -77,10 +78,11 @@ impl Sender {
         let (verdicts, go) = parcel.hear_verdicts(conn).await?;
         self.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
         let mut sending = Sending::new(parcel, label, verdicts);
-        if let Some(running) = sending.lanes() {
-            visit.dial_lane(&self.identity, go.session, running).await?;
-        }
-        sending.attend(&mut visit.paired.conn).await?;
+        let growing = match sending.lanes() {
+            Some(running) => Some(visit.dial_lanes(&self.identity, go.session, running, go.lanes).await?),
+            None => None,
+        };
+        beside(growing, sending.attend(&mut visit.paired.conn)).await?;
         Ok(sending)
     }
 }

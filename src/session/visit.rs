@@ -1,6 +1,9 @@
 //! The guest's half of pairing: from addresses to a host that has proven itself, and lanes beside it.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -10,6 +13,7 @@ use tokio_rustls::{TlsConnector, client};
 use super::conn::{Channel, Conn};
 use super::consent::Standing;
 use super::error::SessionError;
+use super::growth::grow;
 use super::lanes::{LaneSecret, Running};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use crate::events::{Event, Reporter};
@@ -54,18 +58,22 @@ impl Visit {
         if self.paired.role == role { Ok(()) } else { Err(SessionError::Mismatch(self.paired.role)) }
     }
 
-    /// Dials a lane of `session`, and sets it to work. Nothing but a refusal is due on the control connection meanwhile.
-    pub(super) async fn dial_lane(
+    /// Dials the first lane of `session`, and sets it to work. Nothing but a refusal is due on the control connection
+    /// meanwhile. What comes back opens further ones, `most` in all, for as long as it is polled.
+    pub(super) async fn dial_lanes(
         &mut self,
         identity: &Identity,
         session: [u8; 16],
         running: &Running,
-    ) -> Result<(), SessionError> {
-        let way = self.lane_way();
+        most: u16,
+    ) -> Result<impl Future<Output = Infallible> + use<>, SessionError> {
+        let (way, began) = (self.lane_way(), Instant::now());
         let lane = open_lane(&way, identity, session, 0);
         let stream = self.paired.conn.attentive_during(lane).await?;
+        let opening = began.elapsed();
         let entered = running.lanes.enter(0, &stream.sock).map_err(SessionError::Cut)?;
-        entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)
+        entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)?;
+        Ok(grow(way, identity.clone(), session, most, Arc::clone(&running.lanes), opening))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sender's side of the data plane: what is still to be sent, and the loop that sends it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
@@ -37,6 +37,8 @@ pub struct Outgoing {
     same: Mutex<HashSet<u32>>,
     failed: Mutex<Vec<SourceFailed>>,
     bytes: AtomicU64,
+    /// Lanes that are to end before everything is sent.
+    retired: AtomicU16,
     stopped: AtomicBool,
 }
 
@@ -92,6 +94,7 @@ impl Outgoing {
             same: Mutex::default(),
             failed: Mutex::default(),
             bytes: AtomicU64::new(0),
+            retired: AtomicU16::new(0),
             stopped: AtomicBool::new(false),
         }
     }
@@ -114,6 +117,17 @@ impl Outgoing {
     /// Takes the entries that failed here since the last call.
     pub fn take_failed(&self) -> Vec<SourceFailed> {
         std::mem::take(&mut *lock(&self.failed))
+    }
+
+    /// Lets so many lanes end after what they are at; the others send the rest. Never as many as there are.
+    pub fn retire(&self, lanes: u16) {
+        self.retired.store(lanes, Ordering::Relaxed);
+    }
+
+    /// Whether a lane is to end now, which only one of them is told.
+    fn retires(&self) -> bool {
+        let one_less = |lanes: u16| lanes.checked_sub(1);
+        self.retired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     /// Makes every lane end at its next step.
@@ -211,7 +225,8 @@ impl Outgoing {
 /// lane is then not sent.
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
     let mut buffer = vec![0; HEADER_LEN + PIECE_CAP];
-    while let Some(work) = outgoing.next_work() {
+    while !outgoing.retires() {
+        let Some(work) = outgoing.next_work() else { break };
         match work {
             Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut buffer)?,
             Work::Pack(ids) => send_pack(stream, outgoing, &ids)?,

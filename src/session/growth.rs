@@ -1,0 +1,157 @@
+//! How many lanes a transfer has. The guest, who dials them, adds some while that makes it faster, and takes back what
+//! did not: on a lossy link one TCP connection gives up early where several fill it, on any other a second one only
+//! costs its threads.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::lanes::Lanes;
+use super::visit::{LaneWay, open_lane};
+use crate::pairing::Identity;
+
+/// Over how long a rate is measured, at least: a few of a new connection's round trips, and far more than a chunk takes.
+const WINDOW: Duration = Duration::from_millis(300);
+
+/// A lane that took this long to open, which is some four round trips and 3 ms of arithmetic, goes over a link where one
+/// is rarely enough.
+const FAR: Duration = Duration::from_millis(20);
+
+/// Lanes at once on such a link: a transfer of a few seconds has no time to try.
+const FIRST_FAR: u16 = 4;
+
+/// More lanes pay if they make the transfer faster by this; less is noise.
+const PAYS: f64 = 1.15;
+
+/// A settled transfer that falls below this share of its rate tries again: someone else needs the link, or it got worse.
+const SLUMP: f64 = 0.5;
+
+/// Decides how many lanes there are, from what each window carried.
+#[derive(Debug)]
+struct Growth {
+    most: u16,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// No rate is known yet.
+    Fresh,
+    /// There were so many lanes with that rate before the last growth.
+    Grown(u16, f64),
+    /// More did not pay beyond this rate.
+    Settled(f64),
+}
+
+impl Growth {
+    /// How many lanes there should be after a window in which `open` ones carried `rate`.
+    fn after(&mut self, open: u16, rate: f64) -> u16 {
+        let more = open.saturating_mul(2).min(self.most);
+        let (state, wanted) = match self.state {
+            State::Fresh => (State::Grown(open, rate), more),
+            State::Grown(_, before) if rate >= PAYS * before && more > open => (State::Grown(open, rate), more),
+            State::Grown(_, before) if rate >= PAYS * before => (State::Settled(rate), open),
+            State::Grown(lanes, before) => (State::Settled(before.max(rate)), lanes.min(open)),
+            State::Settled(best) if rate < SLUMP * best => (State::Fresh, open),
+            State::Settled(best) => (State::Settled(best.max(rate)), open),
+        };
+        self.state = state;
+        wanted
+    }
+}
+
+/// Opens lanes 1 and up of `session`, `most` in all, beside lane 0, which took `opening` to open. Goes on until it is
+/// dropped; a lane that can't be opened is no failure.
+pub(super) async fn grow(
+    way: LaneWay,
+    identity: Identity,
+    session: [u8; 16],
+    most: u16,
+    lanes: Arc<Lanes>,
+    opening: Duration,
+) -> Infallible {
+    let way = Arc::new((way, identity));
+    let mut growth = Growth { most, state: State::Fresh };
+    let mut numbers = 1..most;
+    let (mut wanted, window) = match opening {
+        far if far >= FAR => (FIRST_FAR.min(most), WINDOW.max(4 * far)),
+        _ => (1, WINDOW),
+    };
+    loop {
+        let open = lanes.count() as u16;
+        let mut opened = JoinSet::new();
+        for lane in numbers.by_ref().take(usize::from(wanted.saturating_sub(open))) {
+            let (way, lanes) = (Arc::clone(&way), Arc::clone(&lanes));
+            opened.spawn(async move {
+                let stream = open_lane(&way.0, &way.1, session, lane).await.ok()?;
+                lanes.enter(lane, &stream.sock).ok()??.run(stream).ok()
+            });
+        }
+        while opened.join_next().await.is_some() {}
+        lanes.retire(open.saturating_sub(wanted));
+        let (began, before) = (Instant::now(), lanes.bytes());
+        sleep(window).await;
+        let rate = (lanes.bytes() - before) as f64 / began.elapsed().as_secs_f64();
+        // Nothing moves, or nothing is left: no moment to learn from.
+        if rate > 0.0 && lanes.count() > 0 {
+            wanted = growth.after(lanes.count() as u16, rate);
+        }
+    }
+}
+
+/// Does `work`, with `growing` beside it where there is one.
+pub(super) async fn beside<T>(growing: Option<impl Future<Output = Infallible>>, work: impl Future<Output = T>) -> T {
+    match growing {
+        Some(growing) => tokio::select! {
+            done = work => done,
+            never = growing => match never {},
+        },
+        None => work.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a link of a rate for each number of lanes makes of it: the numbers it goes through.
+    fn lanes_on(rate: impl Fn(u16) -> f64) -> Vec<u16> {
+        let mut growth = Growth { most: 16, state: State::Fresh };
+        let mut lanes = vec![1];
+        for _ in 0..8 {
+            let open = lanes[lanes.len() - 1];
+            lanes.push(growth.after(open, rate(open)));
+        }
+        lanes
+    }
+
+    #[test]
+    fn where_one_lane_fills_the_link_a_second_is_tried_once_and_taken_back() {
+        assert_eq!(lanes_on(|_| 100.0), [1, 2, 1, 1, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn where_each_lane_adds_its_share_there_are_as_many_as_may_be() {
+        assert_eq!(lanes_on(f64::from), [1, 2, 4, 8, 16, 16, 16, 16, 16]);
+    }
+
+    #[test]
+    fn lanes_grow_until_the_link_is_full() {
+        assert_eq!(lanes_on(|lanes| f64::from(lanes.min(4))), [1, 2, 4, 8, 4, 4, 4, 4, 4]);
+    }
+
+    #[test]
+    fn a_slump_makes_it_try_again() {
+        let mut growth = Growth { most: 16, state: State::Settled(100.0) };
+        assert_eq!([growth.after(2, 90.0), growth.after(2, 40.0), growth.after(2, 40.0)], [2, 2, 4]);
+    }
+
+    #[test]
+    fn never_more_than_the_host_allows() {
+        let mut growth = Growth { most: 3, state: State::Fresh };
+        assert_eq!([growth.after(2, 1.0), growth.after(3, 9.0), growth.after(3, 99.0)], [3, 3, 3]);
+    }
+}
