@@ -112,8 +112,11 @@ impl Shared {
             }
             let rest = state.screen.rest(now);
             let idle = |state: &mut State| !state.screen.dirty;
-            drop(self.changed.wait_timeout_while(state, rest, idle).unwrap_or_else(PoisonError::into_inner));
-            thread::sleep(FRAME.saturating_sub(now.elapsed()));
+            let waited = self.changed.wait_timeout_while(state, rest, idle).unwrap_or_else(PoisonError::into_inner);
+            // One frame after another, but nobody waits for the last one.
+            let open = |state: &mut State| !state.screen.closing;
+            let pause = FRAME.saturating_sub(now.elapsed());
+            drop(self.changed.wait_timeout_while(waited.0, pause, open).unwrap_or_else(PoisonError::into_inner));
         }
     }
 

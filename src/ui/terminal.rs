@@ -27,8 +27,14 @@ const WRAP: &str = "\x1b[?7h";
 pub(super) type Size = (usize, usize);
 
 /// The size of the controlling terminal; 80 x 24 where it does not say.
+///
+/// Asked of the system alone: where there is no terminal, `crossterm::terminal::size` runs `tput` twice.
 pub(super) fn size() -> Size {
-    match crossterm::terminal::size() {
+    #[cfg(unix)]
+    let size = crossterm::terminal::window_size().map(|window| (window.columns, window.rows));
+    #[cfg(not(unix))]
+    let size = crossterm::terminal::size();
+    match size {
         Ok((columns, rows)) if columns > 0 && rows > 0 => (usize::from(columns), usize::from(rows)),
         _ => (80, 24),
     }
