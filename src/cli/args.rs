@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::session::{Classic, Level};
 use crate::store::IfExists;
+use crate::transfer::Compress;
 use crate::ui::{ColorChoice, QrChoice};
 
 /// Move files across a room: scan a QR code, send, done.
@@ -154,6 +155,9 @@ pub(super) struct Send {
     // No variable: whoever sends unencrypted has to say so each time.
     #[arg(long, conflicts_with = "text")]
     pub(super) classic: bool,
+    /// Compress on the way
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "QRDROP_COMPRESS")]
+    pub(super) compress: Compressing,
     /// Send what symbolic links point to
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_FOLLOW_LINKS")]
     pub(super) follow_links: bool,
@@ -217,6 +221,17 @@ choices!(
         Ask,
         /// Take them
         Accept,
+    }
+);
+choices!(
+    /// `--compress`.
+    Compressing -> Compress {
+        /// Where that is quicker, decided again and again
+        Auto,
+        /// Whatever becomes smaller
+        Always,
+        /// Nothing
+        Never,
     }
 );
 choices!(

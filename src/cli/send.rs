@@ -100,6 +100,7 @@ impl Sending<'_> {
             left_out: left_out(&walked),
             entries: Arc::new(walked.entries),
             text: self.send.text.clone(),
+            compress: self.send.compress.into(),
             source,
             reporter: self.ui.clone(),
         };
@@ -121,7 +122,8 @@ impl Sending<'_> {
         let door = Door::open(hosting, self.common, ui, Role::Outbox, false)?;
         let display =
             Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice: ADVICE };
-        let rules = OutboxRules { yes: hosting.yes.map(Into::into), keep: self.send.keep };
+        let (yes, compress) = (hosting.yes.map(Into::into), self.send.compress.into());
+        let rules = OutboxRules { yes, keep: self.send.keep, compress };
         let (entries, left) = (Arc::new(walked.entries.clone()), left_out(&walked));
         let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules);
         let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);

@@ -15,7 +15,7 @@ use super::sending::{Parcel, Sending, told};
 use crate::events::{Event, ExitCode, Failure, Label, Offer as Told, Peer, Way};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::SourceEntry;
-use crate::transfer::Sources;
+use crate::transfer::{Compress, Sources};
 use crate::wire::{Go, RefuseCode, Role, Verdict};
 
 /// How long somebody may look at an offer before taking it. Whoever asks for it wants it, so this is only against those
@@ -29,6 +29,8 @@ pub struct OutboxRules {
     pub yes: Option<Level>,
     /// Whether it stays after somebody has taken everything.
     pub keep: bool,
+    /// When content is compressed on its way to a taker that speaks our own protocol.
+    pub compress: Compress,
 }
 
 /// Files and a text that others may take; shared by all sessions.
@@ -108,7 +110,7 @@ impl Outbox {
         if guest.role != Role::Fetches {
             return Err(part(guest.conn, takes_none()).await);
         }
-        let parcel = Parcel::new(&self.sources, &self.left_out, &*self.host.reporter);
+        let parcel = Parcel::new(&self.sources, &self.left_out, self.rules.compress, &*self.host.reporter);
         let decided = unless_leaving(leaving, self.decide(&mut guest, &parcel)).await;
         let (place, verdicts, go) = match decided {
             Ok(decided) => decided,

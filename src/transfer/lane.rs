@@ -32,6 +32,9 @@ pub enum LaneError {
     /// The peer named an entry that was not accepted, or sent it twice.
     #[error("the other side sent entry {0}, which was not asked for")]
     NotAsked(u32),
+    /// The peer sent compressed bytes that are not one frame of the length that it said.
+    #[error("the other side broke the protocol: what it compressed can't be taken apart")]
+    NotExpandable,
     /// This side has no use for the lane any more.
     #[error("the transfer was stopped here")]
     Stopped,

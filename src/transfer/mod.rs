@@ -4,12 +4,15 @@
 //! thread of its own. The control connection stays with `session`, which hears of each file through a channel.
 
 mod committer;
+mod expand;
 mod incoming;
 mod lane;
 mod outcome;
 mod outgoing;
+mod pace;
 mod receive;
 mod sources;
+mod squeeze;
 mod tree;
 
 #[cfg(test)]
@@ -23,6 +26,7 @@ pub use outcome::{NotStoredHere, Outcome};
 pub use outgoing::{Outgoing, SourceFailed, send_lane};
 pub use receive::receive_lane;
 pub use sources::{Source, Sources};
+pub use squeeze::Compress;
 pub use tree::{ChunkHasher, Forest, Hash};
 
 /// A lane that panicked has poisoned nothing that the others rely on: every update under these locks is one step.

@@ -3,15 +3,18 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
 use super::lock;
+use super::pace::Pace;
 use super::sources::{Source, Sources};
+use super::squeeze::{Compress, Squeezer};
 use super::tree::{ChunkHasher, Forest, Hash};
 use crate::store::{SourceEntry, SourceFile, StoreError};
 use crate::wire::{
-    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Kind, LaneEnd, PACK_FILES, PACK_LEN, PIECE_CAP, Pack,
-    Packed, Verdict, Withdraw, header_of_piece,
+    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Kind, LaneEnd, Message, PACK_FILES, PACK_LEN, PIECE_CAP,
+    Pack, Packed, Verdict, Withdraw, header_of_piece,
 };
 
 /// Files up to this many bytes travel in packs: below it the cost of a file is its frames and system calls, above it
@@ -36,6 +39,8 @@ pub struct Outgoing {
     /// What the receiver turned out to have.
     same: Mutex<HashSet<u32>>,
     failed: Mutex<Vec<SourceFailed>>,
+    compress: Compress,
+    pace: Mutex<Pace>,
     bytes: AtomicU64,
     /// Lanes that are to end before everything is sent.
     retired: AtomicU16,
@@ -85,7 +90,11 @@ impl Sending {
 
 impl Outgoing {
     /// Those of `sources` are sent that are `wanted`: each has content, and a text is taken as a whole.
-    pub fn new(sources: impl Into<Sources>, wanted: impl IntoIterator<Item = (u32, Verdict)>) -> Self {
+    pub fn new(
+        sources: impl Into<Sources>,
+        wanted: impl IntoIterator<Item = (u32, Verdict)>,
+        compress: Compress,
+    ) -> Self {
         let todo = wanted.into_iter().collect();
         Outgoing {
             sources: sources.into(),
@@ -93,6 +102,8 @@ impl Outgoing {
             hashes: Mutex::default(),
             same: Mutex::default(),
             failed: Mutex::default(),
+            compress,
+            pace: Mutex::default(),
             bytes: AtomicU64::new(0),
             retired: AtomicU16::new(0),
             stopped: AtomicBool::new(false),
@@ -225,11 +236,12 @@ impl Outgoing {
 /// lane is then not sent.
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
     let mut buffer = vec![0; HEADER_LEN + PIECE_CAP];
+    let mut squeezer = Squeezer::new(outgoing.compress, &outgoing.pace);
     while !outgoing.retires() {
         let Some(work) = outgoing.next_work() else { break };
         match work {
-            Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut buffer)?,
-            Work::Pack(ids) => send_pack(stream, outgoing, &ids)?,
+            Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut squeezer, &mut buffer)?,
+            Work::Pack(ids) => send_pack(stream, outgoing, &ids, &mut squeezer)?,
             Work::Compare(id, hash) => compare(stream, outgoing, id, hash, &mut buffer)?,
             Work::Withdraw(message) => write_message(stream, &message)?,
         }
@@ -252,39 +264,94 @@ fn send_chunk(
     outgoing: &Outgoing,
     file: &Sending,
     index: u64,
-    buffer: &mut [u8],
+    squeezer: &mut Squeezer<'_>,
+    buffer: &mut Vec<u8>,
 ) -> Result<(), LaneError> {
     if file.failed.load(Ordering::Relaxed) {
         return Ok(());
     }
+    let started = Instant::now();
     let offset = index * CHUNK_LEN;
     let len = CHUNK_LEN.min(file.size - offset);
     let held = file.is_held(index);
-    if !held {
-        write_message(stream, &Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw })?;
-    }
     let mut hasher = ChunkHasher::new(offset);
-    let mut done = 0;
-    while done < len {
-        let piece = PIECE_CAP.min((len - done) as usize);
-        let bytes = &mut buffer[HEADER_LEN..HEADER_LEN + piece];
-        if let Err(error) = file.source.read_at(offset + done, bytes) {
-            return withdraw(stream, outgoing, file, &error);
+    let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
+    let mut chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
+    if !held && squeezer.is_on() {
+        buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
+        let whole = &mut buffer[..HEADER_LEN + len as usize];
+        if let Err(error) = file.source.read_at(offset, &mut whole[HEADER_LEN..]) {
+            return withdraw(wire.stream, outgoing, file, &error);
         }
-        hasher.update(bytes);
+        hasher.update(&whole[HEADER_LEN..]);
+        let (codec, bytes) = squeezer.squeeze(whole);
+        chunk.codec = codec;
+        wire.message(&chunk)?;
+        wire.pieces(bytes, len)?;
+    } else {
         if !held {
-            buffer[..HEADER_LEN].copy_from_slice(&header_of_piece(piece));
-            stream.write_all(&buffer[..HEADER_LEN + piece])?;
+            wire.message(&chunk)?;
         }
-        outgoing.bytes.fetch_add(piece as u64, Ordering::Relaxed);
-        done += piece as u64;
+        let mut done = 0;
+        while done < len {
+            let piece = PIECE_CAP.min((len - done) as usize);
+            let framed = &mut buffer[..HEADER_LEN + piece];
+            if let Err(error) = file.source.read_at(offset + done, &mut framed[HEADER_LEN..]) {
+                return withdraw(wire.stream, outgoing, file, &error);
+            }
+            hasher.update(&framed[HEADER_LEN..]);
+            if held {
+                outgoing.bytes.fetch_add(piece as u64, Ordering::Relaxed);
+            } else {
+                squeezer.glance(&framed[HEADER_LEN..]);
+                wire.pieces(framed, piece as u64)?;
+            }
+            done += piece as u64;
+        }
     }
     let value = hasher.finish(file.size <= CHUNK_LEN);
     if !held {
-        write_message(stream, &ChunkEnd { subtree: value })?;
+        wire.message(&ChunkEnd { subtree: value })?;
+        squeezer.sent(chunk.codec, len, started.elapsed(), wire.writing);
     }
     lock(&file.forest).insert(index, value);
     if file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(stream, outgoing, file) } else { Ok(()) }
+}
+
+/// A lane's stream while content passes.
+struct Wire<'a, S> {
+    stream: &'a mut S,
+    outgoing: &'a Outgoing,
+    /// How long writing took.
+    writing: Duration,
+}
+
+impl<S: LaneStream> Wire<'_, S> {
+    fn message<M: Message>(&mut self, message: &M) -> Result<(), LaneError> {
+        let started = Instant::now();
+        write_message(self.stream, message)?;
+        self.writing += started.elapsed();
+        Ok(())
+    }
+
+    /// Sends what is behind the room for a frame header in pieces; it stands for `plain` bytes of content. The header of
+    /// each but the first goes where the end of the one before was.
+    fn pieces(&mut self, bytes: &mut [u8], plain: u64) -> Result<(), LaneError> {
+        let started = Instant::now();
+        let len = bytes.len() - HEADER_LEN;
+        let counted = |done: usize| (done as u64 * plain).checked_div(len as u64).unwrap_or(0);
+        let mut done = 0;
+        while done < len {
+            let piece = PIECE_CAP.min(len - done);
+            let framed = &mut bytes[done..done + HEADER_LEN + piece];
+            framed[..HEADER_LEN].copy_from_slice(&header_of_piece(piece));
+            self.stream.write_all(framed)?;
+            self.outgoing.bytes.fetch_add(counted(done + piece) - counted(done), Ordering::Relaxed);
+            done += piece;
+        }
+        self.writing += started.elapsed();
+        Ok(())
+    }
 }
 
 fn end_file(stream: &mut impl LaneStream, outgoing: &Outgoing, file: &Sending) -> Result<(), LaneError> {
@@ -307,9 +374,15 @@ fn withdraw(
 }
 
 /// Small files are read whole before a byte is sent, so that a bad one is withdrawn and the rest still goes.
-fn send_pack(stream: &mut impl LaneStream, outgoing: &Outgoing, ids: &[u32]) -> Result<(), LaneError> {
-    let mut pack = Pack { files: Vec::with_capacity(ids.len()) };
-    let mut bytes = Vec::new();
+fn send_pack(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    ids: &[u32],
+    squeezer: &mut Squeezer<'_>,
+) -> Result<(), LaneError> {
+    let started = Instant::now();
+    let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
+    let mut bytes = vec![0; HEADER_LEN];
     for &id in ids {
         match read_small(outgoing.sources.get(id), &mut bytes) {
             Ok((len, hash)) => {
@@ -322,12 +395,18 @@ fn send_pack(stream: &mut impl LaneStream, outgoing: &Outgoing, ids: &[u32]) -> 
     if pack.files.is_empty() {
         return Ok(());
     }
-    write_message(stream, &pack)?;
-    for piece in bytes.chunks(PIECE_CAP) {
-        stream.write_all(&header_of_piece(piece.len()))?;
-        stream.write_all(piece)?;
-        outgoing.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-    }
+    let plain = pack.bytes();
+    let (codec, bytes) = if squeezer.is_on() {
+        squeezer.squeeze(&mut bytes)
+    } else {
+        squeezer.glance(&bytes[HEADER_LEN..]);
+        (Codec::Raw, bytes.as_mut_slice())
+    };
+    pack.codec = codec;
+    let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
+    wire.message(&pack)?;
+    wire.pieces(bytes, plain)?;
+    squeezer.sent(codec, plain, started.elapsed(), wire.writing);
     Ok(())
 }
 

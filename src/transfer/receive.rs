@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
+use super::expand::Buffers;
 use super::incoming::{Incoming, Parts, Receiving, Slot};
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
 use super::tree::ChunkHasher;
-use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, FileEnd, Header, Kind, LaneEnd, PIECE_CAP, Pack, Packed, Withdraw};
+use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, Header, Kind, LaneEnd, Pack, Packed, Withdraw};
 
 /// Reads one lane until the sender ends it; answers the end, so that the sender may close.
 ///
@@ -16,15 +17,15 @@ use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, FileEnd, Header, Kind, LaneEnd, PI
 /// When the connection is cut, the sender misbehaves, or [`Incoming::stop`] was called. Chunks that were under way on
 /// this lane may then come on another one.
 pub fn receive_lane(stream: &mut impl LaneStream, incoming: &Incoming) -> Result<(), LaneError> {
-    let mut buffer = vec![0; PIECE_CAP];
+    let mut buffers = Buffers::new();
     loop {
         if incoming.stopped.load(Ordering::Relaxed) {
             return Err(LaneError::Stopped);
         }
         let header = read_header(stream)?;
         match header.kind {
-            Kind::Chunk => receive_chunk(stream, incoming, header, &mut buffer)?,
-            Kind::Pack => receive_pack(stream, incoming, header, &mut buffer)?,
+            Kind::Chunk => receive_chunk(stream, incoming, header, &mut buffers)?,
+            Kind::Pack => receive_pack(stream, incoming, header, &mut buffers)?,
             Kind::FileEnd => receive_file_end(incoming, read_message(stream, header)?)?,
             Kind::Withdraw => receive_withdraw(incoming, read_message(stream, header)?)?,
             Kind::LaneEnd => {
@@ -41,11 +42,11 @@ fn receive_chunk(
     stream: &mut impl LaneStream,
     incoming: &Incoming,
     header: Header,
-    buffer: &mut [u8],
+    buffers: &mut Buffers,
 ) -> Result<(), LaneError> {
     let chunk: Chunk = read_message(stream, header)?;
     let Some(receiving) = incoming.receiving(chunk.id)? else {
-        return drain(stream, incoming, &chunk, buffer);
+        return drain(stream, incoming, &chunk, &mut buffers.piece);
     };
     let index = chunk.offset / CHUNK_LEN;
     let fits = receiving
@@ -58,7 +59,7 @@ fn receive_chunk(
     if !fits || !fresh() {
         return Err(LaneError::NotAsked(chunk.id));
     }
-    let received = receive_pieces(stream, incoming, &receiving, &chunk, buffer);
+    let received = receive_content(stream, incoming, &receiving, &chunk, buffers);
     let mut parts = lock(&receiving.parts);
     parts.claimed.remove(&index);
     let Some((theirs, hasher)) = received? else { return Ok(()) };
@@ -72,35 +73,52 @@ fn receive_chunk(
     complete(incoming, &receiving, parts)
 }
 
-/// The pieces of a chunk, hashed and written; `None` if the sender withdrew the file in the middle.
-fn receive_pieces(
+/// The content of a chunk, hashed and written; `None` if the sender withdrew the file in the middle.
+fn receive_content(
     stream: &mut impl LaneStream,
     incoming: &Incoming,
     receiving: &Receiving,
     chunk: &Chunk,
-    buffer: &mut [u8],
+    buffers: &mut Buffers,
 ) -> Result<Option<(ChunkEnd, ChunkHasher)>, LaneError> {
     let mut hasher = ChunkHasher::new(chunk.offset);
-    let mut left = chunk.len as usize;
-    while left > 0 {
-        let Some(len) = next_piece(stream, incoming, chunk.id, left)? else { return Ok(None) };
-        let bytes = &mut buffer[..len];
-        stream.read_exact(bytes)?;
+    let len = chunk.len as usize;
+    let mut keep = |done: usize, bytes: &[u8]| {
         hasher.update(bytes);
-        let offset = chunk.offset + u64::from(chunk.len) - left as u64;
-        if !incoming.count(len) {
+        if !incoming.count(bytes.len()) {
             incoming.give_up(receiving, NotStoredHere::too_much(receiving.id));
-        } else if let Err(error) = receiving.write_at(offset, bytes) {
+        } else if let Err(error) = receiving.write_at(chunk.offset + done as u64, bytes) {
             incoming.give_up(receiving, NotStoredHere::by_disk(receiving.id, &error));
         }
-        left -= len;
+    };
+    match chunk.codec {
+        Codec::Raw => {
+            let mut done = 0;
+            while done < len {
+                let Some(piece) = next_piece(stream, incoming, chunk.id, len - done)? else { return Ok(None) };
+                let bytes = &mut buffers.piece[..piece];
+                stream.read_exact(bytes)?;
+                keep(done, bytes);
+                done += piece;
+            }
+        }
+        Codec::Zstd { packed } => {
+            let mut left = buffers.packed(packed as usize);
+            while !left.is_empty() {
+                let Some(piece) = next_piece(stream, incoming, chunk.id, left.len())? else { return Ok(None) };
+                let (bytes, rest) = left.split_at_mut(piece);
+                stream.read_exact(bytes)?;
+                left = rest;
+            }
+            keep(0, buffers.expand(len)?.0);
+        }
     }
     Ok(chunk_end(stream, incoming, chunk.id)?.map(|end| (end, hasher)))
 }
 
 /// Reads a chunk of a file that failed here, and forgets it.
 fn drain(stream: &mut impl LaneStream, incoming: &Incoming, chunk: &Chunk, buffer: &mut [u8]) -> Result<(), LaneError> {
-    let mut left = chunk.len as usize;
+    let mut left = chunk.codec.wire_len(u64::from(chunk.len)) as usize;
     while left > 0 {
         let Some(len) = next_piece(stream, incoming, chunk.id, left)? else { return Ok(()) };
         stream.read_exact(&mut buffer[..len])?;
@@ -197,10 +215,23 @@ fn receive_pack(
     stream: &mut impl LaneStream,
     incoming: &Incoming,
     header: Header,
-    buffer: &mut [u8],
+    buffers: &mut Buffers,
 ) -> Result<(), LaneError> {
     let pack: Pack = read_message(stream, header)?;
-    let mut pieces = Pieces { left: pack.bytes() as usize, in_piece: 0 };
+    let len = pack.bytes() as usize;
+    let (mut pieces, buffer) = match pack.codec {
+        Codec::Raw => (Pieces { left: len, in_piece: 0, expanded: &[] }, buffers.piece.as_mut_slice()),
+        Codec::Zstd { packed } => {
+            let mut pieces = Pieces { left: packed as usize, in_piece: 0, expanded: &[] };
+            let mut left = buffers.packed(packed as usize);
+            while !left.is_empty() {
+                let read = pieces.next(stream, left.len(), left)?.len();
+                left = &mut left[read..];
+            }
+            let (expanded, buffer) = buffers.expand(len)?;
+            (Pieces { left: 0, in_piece: 0, expanded }, buffer)
+        }
+    };
     for packed in &pack.files {
         let slot = incoming.take_awaited(packed.id, u64::from(packed.len))?;
         let received = match slot {
@@ -219,7 +250,7 @@ fn receive_packed(
     stream: &mut impl LaneStream,
     incoming: &Incoming,
     packed: &Packed,
-    pieces: &mut Pieces,
+    pieces: &mut Pieces<'_>,
     buffer: &mut [u8],
 ) -> Result<(), LaneError> {
     let file = incoming.intake.open_partial(packed.id);
@@ -257,7 +288,7 @@ fn receive_text(
     stream: &mut impl LaneStream,
     incoming: &Incoming,
     packed: &Packed,
-    pieces: &mut Pieces,
+    pieces: &mut Pieces<'_>,
     buffer: &mut [u8],
 ) -> Result<(), LaneError> {
     let mut bytes = Vec::new();
@@ -278,21 +309,31 @@ fn receive_text(
 }
 
 /// The bytes of a pack, which pieces and files cut in different places.
-struct Pieces {
-    /// Of the whole pack.
+struct Pieces<'a> {
+    /// On the wire, of the whole pack.
     left: usize,
     /// Of the piece that was begun.
     in_piece: usize,
+    /// What was taken apart already.
+    expanded: &'a [u8],
 }
 
-impl Pieces {
+impl<'a> Pieces<'a> {
     /// Some of the next bytes, at most `most`.
     fn next<'b>(
         &mut self,
         stream: &mut impl LaneStream,
         most: usize,
         buffer: &'b mut [u8],
-    ) -> Result<&'b [u8], LaneError> {
+    ) -> Result<&'b [u8], LaneError>
+    where
+        'a: 'b,
+    {
+        if !self.expanded.is_empty() {
+            let (bytes, rest) = self.expanded.split_at(most.min(self.expanded.len()));
+            self.expanded = rest;
+            return Ok(bytes);
+        }
         if self.in_piece == 0 {
             let header = read_header(stream)?;
             if header.kind != Kind::Piece || !(1..=self.left).contains(&header.len) {

@@ -4,11 +4,54 @@ use super::caps::{CHUNK_LEN, PACK_FILES, PACK_LEN, TEXT_CAP};
 use super::codec::{Malformed, Message, Reader, no_fields, put_count, put_string};
 use super::frame::Kind;
 
-/// How the pieces of a chunk are coded.
+/// How the pieces of a chunk or pack are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
     /// As they are.
     Raw,
+    /// All of them together are one zstd frame (RFC 8878).
+    Zstd {
+        /// Its bytes: at least one, and fewer than it holds.
+        packed: u32,
+    },
+}
+
+impl Codec {
+    /// The bytes in all pieces of content of `len` bytes.
+    pub fn wire_len(self, len: u64) -> u64 {
+        match self {
+            Codec::Raw => len,
+            Codec::Zstd { packed } => u64::from(packed),
+        }
+    }
+
+    fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Codec::Raw => out.push(0),
+            Codec::Zstd { packed } => {
+                out.push(1);
+                out.extend_from_slice(&packed.to_be_bytes());
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match reader.u8("codec")? {
+            0 => Ok(Codec::Raw),
+            1 => Ok(Codec::Zstd { packed: reader.u32("packed")? }),
+            _ => Err(Malformed::Value { what: "codec" }),
+        }
+    }
+
+    /// What is compressed is never as long as what it holds, so a codec can't make a peer read more.
+    fn must_shrink(self, len: u64) -> Result<Self, Malformed> {
+        match self {
+            Codec::Zstd { packed } if packed == 0 || u64::from(packed) >= len => {
+                Err(Malformed::OverCap { what: "packed" })
+            }
+            codec => Ok(codec),
+        }
+    }
 }
 
 /// Begins a chunk; [`Kind::Piece`] frames with its bytes follow, then [`ChunkEnd`].
@@ -31,26 +74,21 @@ impl Message for Chunk {
         out.extend_from_slice(&self.id.to_be_bytes());
         out.extend_from_slice(&self.offset.to_be_bytes());
         out.extend_from_slice(&self.len.to_be_bytes());
-        out.push(match self.codec {
-            Codec::Raw => 0,
-        });
+        self.codec.encode(out);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let id = reader.u32("id")?;
         let offset = reader.u64("offset")?;
         let len = reader.u32("len")?;
-        let codec = match reader.u8("codec")? {
-            0 => Codec::Raw,
-            _ => return Err(Malformed::Value { what: "codec" }),
-        };
+        let codec = Codec::read(reader)?;
         if !offset.is_multiple_of(CHUNK_LEN) || offset.checked_add(CHUNK_LEN).is_none() {
             return Err(Malformed::Value { what: "offset" });
         }
         if len == 0 || u64::from(len) > CHUNK_LEN {
             return Err(Malformed::OverCap { what: "len" });
         }
-        Ok(Chunk { id, offset, len, codec })
+        Ok(Chunk { id, offset, len, codec: codec.must_shrink(u64::from(len))? })
     }
 }
 
@@ -112,6 +150,8 @@ pub struct Packed {
 /// Begins many small files; [`Kind::Piece`] frames with their bytes, one file after the other, follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pack {
+    /// How the pieces are coded.
+    pub codec: Codec,
     /// At least one, at most [`PACK_FILES`], together at most [`PACK_LEN`] bytes.
     pub files: Vec<Packed>,
 }
@@ -127,6 +167,7 @@ impl Message for Pack {
     const KIND: Kind = Kind::Pack;
 
     fn encode(&self, out: &mut Vec<u8>) {
+        self.codec.encode(out);
         put_count(out, self.files.len());
         for file in &self.files {
             out.extend_from_slice(&file.id.to_be_bytes());
@@ -136,15 +177,17 @@ impl Message for Pack {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let codec = Codec::read(reader)?;
         let count = reader.count(PACK_FILES, 40, "pack")?;
         let mut files = Vec::with_capacity(count);
         for _ in 0..count {
             files.push(Packed { id: reader.u32("id")?, len: reader.u32("len")?, hash: reader.array("hash")? });
         }
-        let pack = Pack { files };
+        let pack = Pack { codec, files };
         if pack.files.is_empty() || pack.bytes() > PACK_LEN {
             return Err(Malformed::OverCap { what: "pack" });
         }
+        codec.must_shrink(pack.bytes())?;
         Ok(pack)
     }
 }

@@ -131,12 +131,12 @@ impl Lying {
 
 fn nothing() -> Running {
     let none = Sources::new(Arc::new(Vec::new()), None);
-    Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, []))))
+    Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, [], Compress::Never))))
 }
 
 fn pack(content: &[u8], hash: [u8; 32]) -> Vec<Vec<u8>> {
     let files = vec![Packed { id: 0, len: content.len() as u32, hash }];
-    vec![frame(&Pack { files }), header_of_piece(content.len()).to_vec(), content.to_vec()]
+    vec![frame(&Pack { codec: Codec::Raw, files }), header_of_piece(content.len()).to_vec(), content.to_vec()]
 }
 
 /// Offers one entry and says `frames` on a lane: the exit code and last word of the fetcher, which stores nothing.

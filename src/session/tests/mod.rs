@@ -20,6 +20,7 @@ use crate::net::gate::Gate;
 use crate::net::listen::{PortChoice, bind};
 use crate::pairing::{Identity, Invitation, LinkKind};
 use crate::store::{Folder, IfExists, WalkOptions, walk};
+use crate::transfer::Compress;
 use crate::wire::Role;
 
 mod classic;
@@ -153,6 +154,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         entries: Arc::new(entries),
         text: None,
         left_out: Vec::new(),
+        compress: Compress::Auto,
         source: None,
         reporter: reporter.clone(),
     };

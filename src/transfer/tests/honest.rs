@@ -4,13 +4,19 @@ use std::thread;
 use super::*;
 use crate::store::StoreError;
 use crate::transfer::{LaneError, send_lane};
-use crate::wire::{CHUNK_LEN, Fault, Verdict};
+use crate::wire::{CHUNK_LEN, Fault, LaneEnd, Verdict, frame};
 
 /// Sends everything over `lanes` lanes of pipes that hold `capacity` bytes, and checks it.
 fn passes(contents: &[Vec<u8>], capacity: usize, lanes: usize) {
+    for compress in [Compress::Never, Compress::Auto, Compress::Always] {
+        passes_with(contents, capacity, lanes, compress);
+    }
+}
+
+fn passes_with(contents: &[Vec<u8>], capacity: usize, lanes: usize, compress: Compress) {
     let source = Source::of(contents);
     let mut receiver = Receiver::awaiting(&source.sizes());
-    let outgoing = source.outgoing();
+    let outgoing = source.outgoing_with(|_| Verdict::Take, compress);
     thread::scope(|scope| {
         for _ in 0..lanes {
             let (mut ours, theirs) = duplex(capacity);
@@ -42,6 +48,57 @@ fn files_of_every_awkward_size_arrive_exactly() {
     let contents: Vec<_> = sizes.into_iter().map(pattern).collect();
     passes(&contents, 64 * 1024, 1);
     passes(&contents, 64 * 1024, 3);
+}
+
+/// All that a sender says of one file to a receiver that only listens.
+fn said(content: &[u8], compress: Compress) -> Vec<u8> {
+    let source = Source::of(&[content.to_vec()]);
+    let mut script = Script::new(frame(&LaneEnd));
+    send_lane(&mut script, &source.outgoing_with(|_| Verdict::Take, compress)).unwrap();
+    script.told
+}
+
+/// Bytes without any pattern, by xorshift (Marsaglia, 2003).
+fn noise(len: u64) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn text_takes_less_than_it_holds_and_noise_no_more_than_uncompressed() {
+    for len in [1, 300, 20_000, 128 * 1024, CHUNK_LEN, 3 * CHUNK_LEN + 7] {
+        let (text, noise) = (pattern(len), noise(len));
+        let plain = said(&text, Compress::Never);
+        assert!(plain.len() as u64 > len);
+        let smaller = len >= 300;
+        assert_eq!(said(&text, Compress::Always).len() < plain.len(), smaller, "{len} bytes of text");
+        assert_eq!(said(&noise, Compress::Always).len(), plain.len(), "{len} bytes of noise");
+    }
+}
+
+#[test]
+fn a_quick_link_sees_what_it_would_without_compression() {
+    let text = pattern(9 * CHUNK_LEN);
+    assert!(said(&text, Compress::Auto) == said(&text, Compress::Never));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    #[test]
+    fn anything_arrives_as_it_was(
+        contents in proptest::collection::vec((0u64..3 * CHUNK_LEN, proptest::prelude::any::<bool>()), 1..5),
+        lanes in 1usize..3,
+    ) {
+        let content = |(len, text)| if text { pattern(len) } else { noise(len) };
+        let contents: Vec<_> = contents.into_iter().map(content).collect();
+        passes_with(&contents, 64 * 1024, lanes, Compress::Always);
+    }
 }
 
 #[test]
@@ -110,14 +167,22 @@ impl<F: FnMut()> Write for Meddling<F> {
 }
 
 fn meddled_with(meddle: impl Fn(&std::path::Path)) {
+    for compress in [Compress::Never, Compress::Always] {
+        meddled_while(compress, &meddle);
+    }
+}
+
+fn meddled_while(compress: Compress, meddle: impl Fn(&std::path::Path)) {
     let contents = [pattern(2 * CHUNK_LEN + 7), pattern(10), pattern(CHUNK_LEN + 1)];
     let source = Source::of(&contents);
     let mut receiver = Receiver::awaiting(&source.sizes());
-    let outgoing = source.outgoing();
+    let outgoing = source.outgoing_with(|_| Verdict::Take, compress);
     let (end, theirs) = duplex(64 * 1024);
     let lane = receive_on(theirs, &receiver.incoming);
     let victim = source.path("f0");
-    let mut stream = Meddling { end, after: CHUNK_LEN as usize / 2, meddle: Some(|| meddle(&victim)) };
+    // Before its second chunk is read, however short the first one was on the wire.
+    let after = if compress == Compress::Never { CHUNK_LEN as usize / 2 } else { 1 };
+    let mut stream = Meddling { end, after, meddle: Some(|| meddle(&victim)) };
     send_lane(&mut stream, &outgoing).unwrap();
     lane.join().unwrap().unwrap();
     let [first, second, third] = receiver.outcomes(3).try_into().unwrap();

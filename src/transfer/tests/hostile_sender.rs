@@ -48,7 +48,7 @@ fn whole(id: u32, bytes: &[u8]) -> Vec<u8> {
 fn pack(files: &[(u32, &[u8])]) -> Vec<u8> {
     let packed = files.iter().map(|(id, bytes)| Packed { id: *id, len: bytes.len() as u32, hash: root_of(bytes) });
     let bytes: Vec<u8> = files.iter().flat_map(|file| file.1.to_vec()).collect();
-    [frame(&Pack { files: packed.collect() }), pieces(&bytes)].concat()
+    [frame(&Pack { codec: Codec::Raw, files: packed.collect() }), pieces(&bytes)].concat()
 }
 
 impl Receiver {
@@ -109,7 +109,7 @@ fn a_file_with_another_root_is_not_stored() {
 fn a_packed_file_with_another_hash_is_not_stored_and_its_pack_is() {
     let mut receiver = Receiver::awaiting(&[Some(3), Some(3)]);
     let files = vec![Packed { id: 0, len: 3, hash: [0; 32] }, Packed { id: 1, len: 3, hash: root_of(b"two") }];
-    receiver.hears([frame(&Pack { files }), pieces(b"onetwo")].concat());
+    receiver.hears([frame(&Pack { codec: Codec::Raw, files }), pieces(b"onetwo")].concat());
     let outcomes = receiver.outcomes(2);
     assert!(matches!(&outcomes[0], Outcome::NotStored(not) if not.fault == Fault::Sender));
     assert!(matches!(outcomes[1], Outcome::Stored { .. }));
@@ -205,7 +205,7 @@ fn pieces_that_are_empty_or_longer_than_what_is_due_are_refused() {
         let mut receiver = Receiver::awaiting(&[Some(4), Some(4)]);
         receiver.refuses([begin(0, 0, 4), header_of_piece(len).to_vec()].concat());
         let files = vec![Packed { id: 1, len: 4, hash: root_of(b"abcd") }];
-        receiver.refuses([frame(&Pack { files }), header_of_piece(len).to_vec()].concat());
+        receiver.refuses([frame(&Pack { codec: Codec::Raw, files }), header_of_piece(len).to_vec()].concat());
         receiver.no_outcome();
     }
 }
@@ -353,6 +353,85 @@ fn every_cut_of_an_honest_lane_is_a_cut_and_stores_nothing_half() {
         receiver.hears(&sent[..cut]);
         receiver.no_outcome();
     }
+}
+
+fn squeezed(bytes: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(bytes, 1).unwrap()
+}
+
+/// A chunk that says to hold `len` bytes in `packed`.
+fn squeezed_chunk(len: u64, packed: &[u8], value: Hash) -> Vec<u8> {
+    let codec = Codec::Zstd { packed: packed.len() as u32 };
+    let begin = frame(&Chunk { id: 0, offset: 0, len: len as u32, codec });
+    [begin, pieces(packed), frame(&ChunkEnd { subtree: value })].concat()
+}
+
+fn squeezed_pack(files: &[&[u8]], packed: &[u8]) -> Vec<u8> {
+    let codec = Codec::Zstd { packed: packed.len() as u32 };
+    let files = files.iter().zip(0..).map(|(bytes, id)| Packed { id, len: bytes.len() as u32, hash: root_of(bytes) });
+    [frame(&Pack { codec, files: files.collect() }), pieces(packed)].concat()
+}
+
+#[test]
+fn what_is_compressed_as_it_should_be_arrives() {
+    let content = pattern(100_000);
+    let mut receiver = Receiver::awaiting(&[Some(100_000)]);
+    receiver.hears([squeezed_chunk(100_000, &squeezed(&content), root_of(&content)), end(0, &content)].concat());
+    receiver.stores(0, &content);
+    let (one, two) = (pattern(5_000), pattern(4_000));
+    let mut receiver = Receiver::awaiting(&[Some(5_000), Some(4_000)]);
+    receiver.hears(squeezed_pack(&[&one, &two], &squeezed(&[&one[..], &two].concat())));
+    assert_eq!(receiver.outcomes(2).len(), 2);
+    assert_eq!((receiver.stored("f0"), receiver.stored("f1")), (one, two));
+}
+
+#[test]
+fn d17_bombs_and_lies_in_what_is_compressed_are_refused() {
+    let content = pattern(100_000);
+    let honest = squeezed(&content);
+    let skippable = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
+    for packed in [
+        squeezed(&vec![0; 64 * 1024 * 1024]),
+        squeezed(&pattern(99_999)),
+        squeezed(&pattern(100_001)),
+        honest[..honest.len() - 1].to_vec(),
+        [&honest[..], b"x"].concat(),
+        [&skippable[..], &honest].concat(),
+        [&honest[..], &skippable].concat(),
+        b"no frame".to_vec(),
+    ] {
+        let mut receiver = Receiver::awaiting(&[Some(100_000)]);
+        receiver.refuses(squeezed_chunk(100_000, &packed, root_of(&content)));
+        receiver.refuses(squeezed_pack(&[&content], &packed));
+        receiver.no_outcome();
+        assert_eq!(receiver.intake_len(), 0);
+    }
+}
+
+#[test]
+fn what_is_compressed_but_not_what_was_said_fails_its_file_and_no_other() {
+    let content = pattern(100_000);
+    let mut receiver = Receiver::awaiting(&[Some(100_000), Some(4)]);
+    receiver.hears([squeezed_chunk(100_000, &squeezed(&content), [9; 32]), pack(&[(1, b"good")])].concat());
+    let outcomes = receiver.outcomes(2);
+    assert!(matches!(&outcomes[0], Outcome::NotStored(not) if not.fault == Fault::Sender));
+    // What is thrown away is not taken apart.
+    receiver.hears(squeezed_chunk(100_000, b"no frame", [9; 32]));
+}
+
+#[test]
+fn compressed_pieces_that_are_longer_than_what_is_due_are_refused() {
+    let codec = Codec::Zstd { packed: 20 };
+    let mut receiver = Receiver::awaiting(&[Some(100)]);
+    let begin = frame(&Chunk { id: 0, offset: 0, len: 100, codec });
+    receiver.refuses([begin.clone(), pieces(&[0; 21])].concat());
+    receiver.refuses([begin.clone(), header_of_piece(0).to_vec()].concat());
+    receiver.refuses([begin.clone(), pieces(&[0; 19]), frame(&ChunkEnd { subtree: [0; 32] })].concat());
+    let files = vec![Packed { id: 0, len: 100, hash: [0; 32] }];
+    receiver.refuses([frame(&Pack { codec, files }), pieces(&[0; 21])].concat());
+    receiver.no_outcome();
+    receiver.hears([begin, pieces(&[0; 7]), frame(&Withdraw { id: 0, reason: "gone".into() })].concat());
+    assert_eq!(receiver.failure().message, "gone");
 }
 
 impl Receiver {

@@ -9,7 +9,7 @@ use std::thread;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Incoming, Outcome, Outgoing, receive_lane};
+use super::{Compress, Incoming, Outcome, Outgoing, receive_lane};
 use crate::names::RelPath;
 use crate::store::{Folder, IfExists, Intake, PlannedEntry, PlannedKind, SourceEntry, SourceKind, WalkOptions, walk};
 use crate::wire::Verdict;
@@ -219,10 +219,15 @@ impl Source {
     }
 
     fn outgoing_as(&self, verdict: impl Fn(u32) -> Verdict) -> Outgoing {
+        self.outgoing_with(verdict, Compress::Never)
+    }
+
+    fn outgoing_with(&self, verdict: impl Fn(u32) -> Verdict, compress: Compress) -> Outgoing {
         let files = self.entries.iter().enumerate().filter(|(_, entry)| entry.kind == SourceKind::File);
         Outgoing::new(
             Arc::clone(&self.entries),
             files.map(|(id, _)| (id as u32, verdict(id as u32))).collect::<Vec<_>>(),
+            compress,
         )
     }
 }

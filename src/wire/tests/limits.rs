@@ -39,7 +39,10 @@ fn the_largest_message_of_each_kind_fits_its_frame() {
     });
     fits(&Offer { transfer: [0; 16], resume_hash: [0; 32], entries: ENTRIES_CAP, bytes: None });
     fits(&Go { session: [0; 16], lanes: LANES_CAP });
-    fits(&Pack { files: vec![Packed { id: u32::MAX, len: 2048, hash: [0xff; 32] }; PACK_FILES] });
+    fits(&Pack {
+        codec: Codec::Zstd { packed: PACK_LEN as u32 - 1 },
+        files: vec![Packed { id: u32::MAX, len: 2048, hash: [0xff; 32] }; PACK_FILES],
+    });
     fits(&Withdraw { id: u32::MAX, reason: longest(TEXT_CAP) });
     fits(&NotStored { id: u32::MAX, fault: Fault::Receiver, message: longest(TEXT_CAP) });
     fits(&Refuse { code: RefuseCode::CodeDiffers, versions, text: longest(TEXT_CAP) });
@@ -154,7 +157,7 @@ fn refuses_lying_counts<M: Message + Debug>(what: &'static str, before: usize, c
 fn a_lying_count_is_refused_before_room_is_made_for_it() {
     refuses_lying_counts::<Page>("page", 4, ENTRIES_CAP as usize, 12);
     refuses_lying_counts::<Verdicts>("verdicts", 0, ENTRIES_CAP as usize, 9);
-    refuses_lying_counts::<Pack>("pack", 0, PACK_FILES, 40);
+    refuses_lying_counts::<Pack>("pack", 1, PACK_FILES, 40);
     refuses_lying_counts::<Stored>("stored", 0, STORED_CAP, 46);
 }
 

@@ -118,19 +118,28 @@ fn verdicts() -> impl Strategy<Value = Verdicts> {
     vec(run, 1..20).prop_map(|runs| Verdicts { runs })
 }
 
+/// For content of `len` bytes: compressed to as many as `part` says, where there is room for less.
+fn codec(part: Option<prop::sample::Index>, len: u64) -> Codec {
+    match part {
+        Some(part) if len > 1 => Codec::Zstd { packed: 1 + part.index(len as usize - 1) as u32 },
+        _ => Codec::Raw,
+    }
+}
+
 fn chunk() -> impl Strategy<Value = Chunk> {
-    (any::<u32>(), 0..u64::MAX / CHUNK_LEN, 1..=CHUNK_LEN as u32).prop_map(|(id, index, len)| Chunk {
-        id,
-        offset: index * CHUNK_LEN,
-        len,
-        codec: Codec::Raw,
-    })
+    (any::<u32>(), 0..u64::MAX / CHUNK_LEN, 1..=CHUNK_LEN as u32, option::of(any::<prop::sample::Index>())).prop_map(
+        |(id, index, len, part)| Chunk { id, offset: index * CHUNK_LEN, len, codec: codec(part, u64::from(len)) },
+    )
 }
 
 fn pack() -> impl Strategy<Value = Pack> {
     let len = (PACK_LEN as usize / PACK_FILES) as u32;
     let packed = (any::<u32>(), 0..=len, any::<[u8; 32]>()).prop_map(|(id, len, hash)| Packed { id, len, hash });
-    vec(packed, 1..=PACK_FILES).prop_map(|files| Pack { files })
+    (vec(packed, 1..=PACK_FILES), option::of(any::<prop::sample::Index>())).prop_map(|(files, part)| {
+        let mut pack = Pack { codec: Codec::Raw, files };
+        pack.codec = codec(part, pack.bytes());
+        pack
+    })
 }
 
 fn stored() -> impl Strategy<Value = Stored> {

@@ -211,12 +211,18 @@ impl Told for Go {
     }
 }
 
+impl Told for Codec {
+    fn told(&self) -> Value {
+        match self {
+            Codec::Raw => "raw".into(),
+            Codec::Zstd { packed } => json!({ "zstd": packed }),
+        }
+    }
+}
+
 impl Told for Chunk {
     fn told(&self) -> Value {
-        let codec = match self.codec {
-            Codec::Raw => "raw",
-        };
-        json!({ "id": self.id, "offset": self.offset, "len": self.len, "codec": codec })
+        json!({ "id": self.id, "offset": self.offset, "len": self.len, "codec": self.codec.told() })
     }
 }
 
@@ -235,7 +241,7 @@ impl Told for FileEnd {
 impl Told for Pack {
     fn told(&self) -> Value {
         let file = |file: &Packed| json!({ "id": file.id, "len": file.len, "hash": hex(&file.hash) });
-        json!({ "files": self.files.iter().map(file).collect::<Vec<_>>() })
+        json!({ "codec": self.codec.told(), "files": self.files.iter().map(file).collect::<Vec<_>>() })
     }
 }
 

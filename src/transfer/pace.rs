@@ -1,0 +1,280 @@
+//! Whether compressing is quicker than not, from what the link and the cores do right now.
+//!
+//! Without compression it is predicted: from the share of their time that the lanes spend in the connection, and from
+//! what a sample cost and saved. With compression it is measured: if bytes do not pass quicker than they did without, it
+//! ends, and the next try is further off each time. So a link that was never slow costs a few samples and nothing else.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What is measured in one go: long enough that a few chunks pass on the links in question, short enough that a transfer
+/// of a second is decided early.
+const SPAN: Duration = Duration::from_millis(20);
+
+/// Compressing must promise to cost less than this part of the time that it saves: what is sampled is not what follows,
+/// and the receiver has its part of the work.
+const MARGIN: f64 = 0.7;
+
+/// Compressing must be this much quicker than not, or else it is work for nothing.
+const GAIN: f64 = 1.05;
+
+/// Spans after which compressing is judged: the first one may still empty a full socket buffer.
+const TRIAL: u32 = 3;
+
+/// How long nothing is tried after the first try that did not pay, and what that grows to.
+const RETRY: Duration = Duration::from_millis(500);
+const RETRY_MOST: Duration = Duration::from_secs(32);
+
+/// After this long with compression, and twice as long each time after, it is looked how the link does without, where
+/// that can't be told from how long writing takes.
+const PROBE: Duration = Duration::from_secs(4);
+const PROBE_MOST: Duration = Duration::from_secs(64);
+
+/// What compressing a part of a chunk was like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sample {
+    /// Compressed by plain length.
+    pub(super) ratio: f64,
+    /// Seconds for each plain byte.
+    pub(super) cost: f64,
+}
+
+/// What the lanes of one transfer have learnt.
+pub(super) struct Pace {
+    lanes: usize,
+    cores: usize,
+    on: bool,
+    span: Option<Span>,
+    /// Whether the current span has no sample yet.
+    curious: bool,
+    sample: Option<Sample>,
+    /// Plain bytes a second, all lanes together, before compressing began and since.
+    without: f64,
+    with: f64,
+    /// Spans judged since compressing began.
+    trial: u32,
+    not_before: Option<Instant>,
+    retry: Duration,
+    probe_at: Option<Instant>,
+    probe: Duration,
+}
+
+struct Span {
+    since: Instant,
+    plain: u64,
+    squeezed: u64,
+    busy: Duration,
+    writing: Duration,
+}
+
+impl Span {
+    fn from(since: Instant) -> Self {
+        Span { since, plain: 0, squeezed: 0, busy: Duration::ZERO, writing: Duration::ZERO }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            lanes: 0,
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            on: false,
+            span: None,
+            curious: true,
+            sample: None,
+            without: 0.0,
+            with: 0.0,
+            trial: 0,
+            not_before: None,
+            retry: RETRY,
+            probe_at: None,
+            probe: PROBE,
+        }
+    }
+}
+
+impl Pace {
+    /// A lane begins.
+    pub(super) fn join(&mut self, now: Instant) {
+        self.lanes += 1;
+        self.span.get_or_insert_with(|| Span::from(now));
+    }
+
+    /// A lane ends.
+    pub(super) fn leave(&mut self) {
+        self.lanes -= 1;
+    }
+
+    /// Whether to compress what compresses.
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Whether a sample would tell something new.
+    pub(super) fn is_curious(&self) -> bool {
+        self.curious
+    }
+
+    /// What a sample was like.
+    pub(super) fn sampled(&mut self, sample: Sample) {
+        self.curious = false;
+        self.sample = Some(sample);
+    }
+
+    /// `plain` bytes went, and whether they were `squeezed`. `busy` is the lane's time for them, of which it was
+    /// `writing` to the connection.
+    pub(super) fn sent(&mut self, now: Instant, plain: u64, squeezed: bool, busy: Duration, writing: Duration) {
+        let span = self.span.get_or_insert_with(|| Span::from(now));
+        span.plain += plain;
+        span.squeezed += if squeezed { plain } else { 0 };
+        span.busy += busy;
+        span.writing += writing;
+        let seconds = (now - span.since).as_secs_f64();
+        if seconds < SPAN.as_secs_f64() {
+            return;
+        }
+        let rate = span.plain as f64 / seconds;
+        let share = span.writing.as_secs_f64() / span.busy.as_secs_f64().max(f64::EPSILON);
+        let mostly_squeezed = span.squeezed * 2 > span.plain;
+        self.span = Some(Span::from(now));
+        self.curious = true;
+        match self.on {
+            false => self.predict(now, rate, share),
+            // What does not compress says nothing about compressing.
+            true if mostly_squeezed => self.judge(now, rate, share),
+            true => {}
+        }
+    }
+
+    fn predict(&mut self, now: Instant, rate: f64, share: f64) {
+        self.without = rate;
+        let waiting = self.not_before.is_some_and(|not_before| now < not_before);
+        let Some(Sample { ratio, cost }) = self.sample.filter(|_| !waiting) else { return };
+        let saves = (1.0 - ratio) * share / rate;
+        let costs = cost / self.lanes.clamp(1, self.cores) as f64;
+        if costs < saves * MARGIN {
+            (self.on, self.trial) = (true, 0);
+            self.probe_at.get_or_insert(now + self.probe);
+        }
+    }
+
+    fn judge(&mut self, now: Instant, rate: f64, share: f64) {
+        self.trial += 1;
+        self.with = if self.trial <= 2 { rate } else { (self.with + rate) / 2.0 };
+        if self.trial < TRIAL {
+            return;
+        }
+        if self.with < self.without * GAIN {
+            self.on = false;
+            self.not_before = Some(now + self.retry);
+            self.retry = (self.retry * 2).min(RETRY_MOST);
+            self.probe_at = None;
+            return;
+        }
+        self.retry = RETRY;
+        // While writing takes most of the time the link is the slower part, and would be without compression.
+        if share < 0.5 && self.probe_at.is_some_and(|probe_at| now >= probe_at) {
+            self.on = false;
+            self.probe = (self.probe * 2).min(PROBE_MOST);
+            self.probe_at = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: f64 = 1024.0 * 1024.0;
+
+    /// One lane on a link of `link` bytes a second with content that compresses to `ratio`, on a core that compresses
+    /// 400 MB/s and does everything else at 1 GB/s.
+    struct Model {
+        pace: Pace,
+        now: Instant,
+        link: f64,
+        ratio: f64,
+    }
+
+    impl Model {
+        fn new(link: f64, ratio: f64) -> Self {
+            let (mut pace, now) = (Pace { cores: 2, ..Pace::default() }, Instant::now());
+            pace.join(now);
+            Model { pace, now, link, ratio }
+        }
+
+        /// Sends chunks of 1 MiB for that long; the part of the bytes that were compressed, and bytes a second.
+        fn run(&mut self, seconds: f64) -> (f64, f64) {
+            let (mut done, mut squeezed, mut chunks) = (0.0, 0.0, 0.0);
+            while done < seconds {
+                let sample = Sample { ratio: self.ratio, cost: 1.0 / 400e6 };
+                let on = self.pace.is_on();
+                if on || self.pace.is_curious() {
+                    self.pace.sampled(sample);
+                }
+                let on = on && self.ratio <= 0.9;
+                let wire = if on { MIB * self.ratio } else { MIB };
+                let thinking = if on { MIB / 400e6 } else { 0.0 } + MIB / 2e9;
+                let copying = wire / 2e9;
+                let busy = (thinking + copying).max(wire / self.link);
+                self.now += Duration::from_secs_f64(busy);
+                let seconds = Duration::from_secs_f64;
+                self.pace.sent(self.now, MIB as u64, on, seconds(busy), seconds(busy - thinking));
+                done += busy;
+                chunks += 1.0;
+                squeezed += f64::from(u8::from(on));
+            }
+            (squeezed / chunks, chunks * MIB / done)
+        }
+    }
+
+    #[test]
+    fn text_over_a_slow_link_is_compressed_almost_from_the_start_and_stays_so() {
+        for link in [1.2e6, 12e6, 20e6, 117e6] {
+            let (squeezed, rate) = Model::new(link, 0.2).run(20.0);
+            assert!(squeezed > 0.9, "{squeezed} at {link}");
+            assert!(rate > 0.9 * (link * 5.0).min(330e6), "{rate} at {link}");
+        }
+    }
+
+    #[test]
+    fn a_quick_link_is_left_alone() {
+        for link in [600e6, 1e9, 4e9] {
+            assert_eq!(Model::new(link, 0.2).run(5.0).0, 0.0, "{link}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_compress_is_left_alone() {
+        for link in [1.2e6, 117e6, 4e9] {
+            assert_eq!(Model::new(link, 1.0).run(5.0).0, 0.0, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_changes_changes_the_decision() {
+        let mut model = Model::new(20e6, 0.2);
+        assert!(model.run(5.0).0 > 0.9);
+        model.link = 2e9;
+        model.run(10.0);
+        assert!(model.run(10.0).0 < 0.1, "quick now");
+        model.link = 20e6;
+        model.run(1.0);
+        assert!(model.run(10.0).0 > 0.9, "slow again");
+    }
+
+    #[test]
+    fn a_receiver_that_is_slow_for_its_own_reasons_is_not_helped_for_long() {
+        let mut pace = Pace::default();
+        let mut now = Instant::now();
+        pace.join(now);
+        let mut squeezed = 0;
+        for _ in 0..2_000 {
+            pace.sampled(Sample { ratio: 0.2, cost: 1.0 / 400e6 });
+            now += Duration::from_millis(10);
+            squeezed += u32::from(pace.is_on());
+            pace.sent(now, MIB as u64, pace.is_on(), Duration::from_millis(10), Duration::from_millis(9));
+        }
+        assert!(squeezed < 100, "{squeezed} of 2,000 chunks");
+    }
+}

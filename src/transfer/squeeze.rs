@@ -1,0 +1,120 @@
+//! Compresses what is about to be sent, where that pays.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use zstd::bulk::Compressor;
+
+use super::lock;
+use super::pace::{Pace, Sample};
+use crate::wire::{Codec, HEADER_LEN};
+
+/// The quickest of zstd's ordinary levels; on a link that is worth compressing for, a better ratio never made up for the
+/// time of the next one.
+const LEVEL: i32 = 1;
+
+/// How much of a chunk tells whether the rest compresses: some tables' worth of content, in well under a tenth of a
+/// millisecond.
+const SAMPLE: usize = 32 * 1024;
+
+/// What shrinks by less is sent as it is: it would cost the receiver more than it saves.
+const WORTH: f64 = 0.9;
+
+/// Below it a frame header and a few system calls are all there is to save.
+const LEAST: usize = 256;
+
+/// When a sender compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compress {
+    /// Where it makes the transfer quicker.
+    #[default]
+    Auto,
+    /// Whatever becomes smaller.
+    Always,
+    /// Nothing.
+    Never,
+}
+
+/// One lane's compressor. Its lanes share what they have learnt about the link.
+pub(super) struct Squeezer<'a> {
+    when: Compress,
+    pace: &'a Mutex<Pace>,
+    encoder: Option<Compressor<'static>>,
+    packed: Vec<u8>,
+}
+
+impl<'a> Squeezer<'a> {
+    pub(super) fn new(when: Compress, pace: &'a Mutex<Pace>) -> Self {
+        lock(pace).join(Instant::now());
+        Squeezer { when, pace, encoder: None, packed: Vec::new() }
+    }
+
+    /// Whether the next chunk is to be gathered for [`Squeezer::squeeze`].
+    pub(super) fn is_on(&self) -> bool {
+        match self.when {
+            Compress::Auto => lock(self.pace).is_on(),
+            Compress::Always => true,
+            Compress::Never => false,
+        }
+    }
+
+    /// The shorter of `plain` and its compressed form. Both have room for a frame header before them.
+    pub(super) fn squeeze<'b>(&'b mut self, plain: &'b mut [u8]) -> (Codec, &'b mut [u8]) {
+        let content = &plain[HEADER_LEN..];
+        let promising = match self.when {
+            Compress::Auto => self.sample(content).is_some_and(|sample| sample.ratio <= WORTH),
+            Compress::Always => content.len() >= LEAST,
+            Compress::Never => false,
+        };
+        match promising.then(|| self.compress(content)).flatten() {
+            Some(len) => (Codec::Zstd { packed: len as u32 }, &mut self.packed[..HEADER_LEN + len]),
+            None => (Codec::Raw, plain),
+        }
+    }
+
+    /// Looks at what is being sent as it is, where a look is due.
+    pub(super) fn glance(&mut self, content: &[u8]) {
+        if self.when == Compress::Auto && lock(self.pace).is_curious() {
+            self.sample(content);
+        }
+    }
+
+    /// Notes that `plain` bytes went, in `busy` from the first read to the last write, `writing` of which were spent in
+    /// the connection.
+    pub(super) fn sent(&mut self, codec: Codec, plain: u64, busy: Duration, writing: Duration) {
+        if self.when == Compress::Auto {
+            lock(self.pace).sent(Instant::now(), plain, codec != Codec::Raw, busy, writing);
+        }
+    }
+
+    fn sample(&mut self, content: &[u8]) -> Option<Sample> {
+        let content = &content[..content.len().min(SAMPLE)];
+        if content.len() < LEAST {
+            return None;
+        }
+        let started = Instant::now();
+        let ratio = self.compress(content).map_or(1.0, |len| len as f64 / content.len() as f64);
+        let sample = Sample { ratio, cost: started.elapsed().as_secs_f64() / content.len() as f64 };
+        lock(self.pace).sampled(sample);
+        Some(sample)
+    }
+
+    /// Compresses into its own buffer, behind room for a frame header. `None` if that is no shorter, and where there is
+    /// no memory for an encoder.
+    fn compress(&mut self, content: &[u8]) -> Option<usize> {
+        if self.packed.len() < HEADER_LEN + content.len() {
+            self.packed.resize(HEADER_LEN + content.len(), 0);
+        }
+        if self.encoder.is_none() {
+            self.encoder = Compressor::new(LEVEL).ok();
+        }
+        let room = &mut self.packed[HEADER_LEN..HEADER_LEN + content.len() - 1];
+        self.encoder.as_mut()?.compress_to_buffer(content, room).ok()
+    }
+}
+
+impl Drop for Squeezer<'_> {
+    fn drop(&mut self) {
+        lock(self.pace).leave();
+    }
+}
