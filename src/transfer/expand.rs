@@ -9,45 +9,47 @@ use crate::wire::{CHUNK_LEN, PIECE_CAP};
 /// Where the byte that describes a frame's header is: after the magic number (RFC 8878 3.1.1.1.1).
 const DESCRIPTOR: usize = 4;
 
-/// One lane's buffers: pieces, and the compressed and plain bytes of a chunk or pack. The latter are made with the first
-/// that is compressed, and hold at most [`CHUNK_LEN`] bytes each.
+/// One lane's buffers. What is for compressed bytes is made with the first of them, and each holds at most
+/// [`CHUNK_LEN`] bytes.
 pub(super) struct Buffers {
-    pub(super) piece: Vec<u8>,
-    packed: Vec<u8>,
+    /// Bytes as they come: a piece, or all of a compressed chunk or pack.
+    pub(super) wire: Vec<u8>,
     plain: Vec<u8>,
     decoder: Option<Decompressor<'static>>,
 }
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Buffers { piece: vec![0; PIECE_CAP], packed: Vec::new(), plain: Vec::new(), decoder: None }
+        Buffers { wire: vec![0; PIECE_CAP], plain: Vec::new(), decoder: None }
     }
 
-    /// Room for `packed` compressed bytes, which are then read into it.
+    /// Room for `packed` compressed bytes.
     pub(super) fn packed(&mut self, packed: usize) -> &mut [u8] {
         debug_assert!(packed as u64 <= CHUNK_LEN);
-        self.packed.resize(packed, 0);
-        &mut self.packed
+        if self.wire.len() < packed {
+            self.wire.resize(packed, 0);
+        }
+        &mut self.wire[..packed]
     }
 
-    /// What the compressed bytes hold, which must be `len` bytes; also the buffer for pieces.
+    /// What the first `packed` bytes hold, which must be `len` bytes.
     ///
     /// # Errors
     /// They are anything but one whole frame that says and holds `len` bytes within a window of [`CHUNK_LEN`].
-    pub(super) fn expand(&mut self, len: usize) -> Result<(&[u8], &mut [u8]), LaneError> {
+    pub(super) fn expand(&mut self, packed: usize, len: usize) -> Result<&[u8], LaneError> {
         debug_assert!(len as u64 <= CHUNK_LEN);
-        if !is_one_frame(&self.packed, len) {
+        let packed = &self.wire[..packed];
+        if !is_one_frame(packed, len) {
             return Err(LaneError::NotExpandable);
         }
         if self.plain.len() < len {
             self.plain.resize(len, 0);
         }
         let plain = &mut self.plain[..len];
-        let expanded = self.decoder.get_or_insert_default().decompress_to_buffer(&self.packed, plain);
-        if !expanded.is_ok_and(|expanded| expanded == len) {
-            return Err(LaneError::NotExpandable);
+        match self.decoder.get_or_insert_default().decompress_to_buffer(packed, plain) {
+            Ok(expanded) if expanded == len => Ok(plain),
+            _ => Err(LaneError::NotExpandable),
         }
-        Ok((plain, &mut self.piece))
     }
 }
 
@@ -85,7 +87,7 @@ mod tests {
     fn expand(packed: &[u8], len: usize) -> Option<Vec<u8>> {
         let mut buffers = Buffers::new();
         buffers.packed(packed.len()).copy_from_slice(packed);
-        buffers.expand(len).ok().map(|(plain, _)| plain.to_vec())
+        buffers.expand(packed.len(), len).ok().map(<[u8]>::to_vec)
     }
 
     fn compressed(plain: &[u8]) -> Vec<u8> {

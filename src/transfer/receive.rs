@@ -46,7 +46,7 @@ fn receive_chunk(
 ) -> Result<(), LaneError> {
     let chunk: Chunk = read_message(stream, header)?;
     let Some(receiving) = incoming.receiving(chunk.id)? else {
-        return drain(stream, incoming, &chunk, &mut buffers.piece);
+        return drain(stream, incoming, &chunk, &mut buffers.wire);
     };
     let index = chunk.offset / CHUNK_LEN;
     let fits = receiving
@@ -96,7 +96,7 @@ fn receive_content(
             let mut done = 0;
             while done < len {
                 let Some(piece) = next_piece(stream, incoming, chunk.id, len - done)? else { return Ok(None) };
-                let bytes = &mut buffers.piece[..piece];
+                let bytes = &mut buffers.wire[..piece];
                 stream.read_exact(bytes)?;
                 keep(done, bytes);
                 done += piece;
@@ -110,7 +110,7 @@ fn receive_content(
                 stream.read_exact(bytes)?;
                 left = rest;
             }
-            keep(0, buffers.expand(len)?.0);
+            keep(0, buffers.expand(packed as usize, len)?);
         }
     }
     Ok(chunk_end(stream, incoming, chunk.id)?.map(|end| (end, hasher)))
@@ -220,7 +220,7 @@ fn receive_pack(
     let pack: Pack = read_message(stream, header)?;
     let len = pack.bytes() as usize;
     let (mut pieces, buffer) = match pack.codec {
-        Codec::Raw => (Pieces { left: len, in_piece: 0, expanded: &[] }, buffers.piece.as_mut_slice()),
+        Codec::Raw => (Pieces { left: len, in_piece: 0, expanded: &[] }, buffers.wire.as_mut_slice()),
         Codec::Zstd { packed } => {
             let mut pieces = Pieces { left: packed as usize, in_piece: 0, expanded: &[] };
             let mut left = buffers.packed(packed as usize);
@@ -228,8 +228,7 @@ fn receive_pack(
                 let read = pieces.next(stream, left.len(), left)?.len();
                 left = &mut left[read..];
             }
-            let (expanded, buffer) = buffers.expand(len)?;
-            (Pieces { left: 0, in_piece: 0, expanded }, buffer)
+            (Pieces { left: 0, in_piece: 0, expanded: buffers.expand(packed as usize, len)? }, [].as_mut_slice())
         }
     };
     for packed in &pack.files {
