@@ -15,7 +15,7 @@
 //! | 2 | `net` | addresses worth a QR, listen and sniff, dial, discovery | wire classic names pairing |
 //! | 3 | `transfer` | the data plane: lanes, chunks, hash tree | wire names store events |
 //! | 4 | `session` | the control plane of one paired connection: offer, accept, stored | wire classic names events store pairing net transfer |
-//! | 5 | `web` | the web dialect: the page, its sealed requests, curl | names events store pairing net session |
+//! | 5 | `web` | the web dialect: the page, its sealed requests, curl | names events store pairing net transfer session |
 //! | 6 | `ui` | the person: the sole owner of standard output and error | names events |
 //! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net transfer session web ui |
 

@@ -1,5 +1,6 @@
 //! The command line. Every flag can also be set by `QRDROP_` and its name in capitals.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::session::{Classic, Level};
 use crate::store::IfExists;
-use crate::transfer::Compress;
+use crate::transfer::{Brake, Compress};
 use crate::ui::{ColorChoice, QrChoice};
 
 /// Move files across a room: scan a QR code, send, done.
@@ -158,6 +159,9 @@ pub(super) struct Send {
     /// Compress on the way
     #[arg(long, value_name = "WHEN", default_value = "auto", env = "QRDROP_COMPRESS")]
     pub(super) compress: Compressing,
+    /// Send at most so many bytes a second, like 500kB or 20MB
+    #[arg(value_parser = rate, long, value_name = "RATE", env = "QRDROP_LIMIT")]
+    pub(super) limit: Option<NonZeroU64>,
     /// Send what symbolic links point to
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_FOLLOW_LINKS")]
     pub(super) follow_links: bool,
@@ -276,6 +280,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 30s or 10m"))
+}
+
+/// A [`size`] in a second: `500kB`, `20MB/s`.
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let rate = size(text.strip_suffix("/s").unwrap_or(text))?;
+    NonZeroU64::new(rate).filter(|rate| rate.get() >= Brake::LEAST).ok_or_else(|| "the lowest rate is 1kB".to_owned())
 }
 
 /// `500`, `20MB`, `2GiB`.

@@ -16,6 +16,7 @@ use crate::net::discovery::Kind;
 use crate::pairing::Identity;
 use crate::session::{ClassicSender, Outbox, OutboxRules, Sender, check_text};
 use crate::store::{LeftOut, SourceKind, Walk, WalkOptions, walk};
+use crate::transfer::{Brake, Manner};
 use crate::ui::Ui;
 use crate::web::{Share, Web};
 use crate::wire::Role;
@@ -100,12 +101,17 @@ impl Sending<'_> {
             left_out: left_out(&walked),
             entries: Arc::new(walked.entries),
             text: self.send.text.clone(),
-            compress: self.send.compress.into(),
+            manner: self.manner(),
             source,
             reporter: self.ui.clone(),
         };
         sender.send(&receiver.target, self.interrupted.clone()).await?;
         Ok(Done::well("everything is sent"))
+    }
+
+    fn manner(&self) -> Manner {
+        let brake = self.send.limit.map(|rate| Arc::new(Brake::new(rate)));
+        Manner { compress: self.send.compress.into(), brake }
     }
 
     /// Lets others fetch; a person may also choose a receiver from those nearby, who then gets it.
@@ -122,8 +128,8 @@ impl Sending<'_> {
         let door = Door::open(hosting, self.common, ui, Role::Outbox, false)?;
         let display =
             Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice: ADVICE };
-        let (yes, compress) = (hosting.yes.map(Into::into), self.send.compress.into());
-        let rules = OutboxRules { yes, keep: self.send.keep, compress };
+        let yes = hosting.yes.map(Into::into);
+        let rules = OutboxRules { yes, keep: self.send.keep, manner: self.manner() };
         let (entries, left) = (Arc::new(walked.entries.clone()), left_out(&walked));
         let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules);
         let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);

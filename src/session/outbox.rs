@@ -15,7 +15,7 @@ use super::sending::{Parcel, Sending, told};
 use crate::events::{Event, ExitCode, Failure, Label, Offer as Told, Peer, Way};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::SourceEntry;
-use crate::transfer::{Compress, Sources};
+use crate::transfer::{Brake, Manner, Sources};
 use crate::wire::{Go, RefuseCode, Role, Verdict};
 
 /// How long somebody may look at an offer before taking it. Whoever asks for it wants it, so this is only against those
@@ -29,8 +29,8 @@ pub struct OutboxRules {
     pub yes: Option<Level>,
     /// Whether it stays after somebody has taken everything.
     pub keep: bool,
-    /// When content is compressed on its way to a taker that speaks our own protocol.
-    pub compress: Compress,
+    /// How content is sent. Only a taker that speaks our own protocol gets it compressed.
+    pub manner: Manner,
 }
 
 /// Files and a text that others may take; shared by all sessions.
@@ -65,6 +65,11 @@ impl Outbox {
     /// The text for the taker's screen.
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
+    }
+
+    /// What keeps everything that it sends below a rate.
+    pub fn brake(&self) -> Option<Arc<Brake>> {
+        self.rules.manner.brake.clone()
     }
 
     /// Whether it stays after somebody has taken everything.
@@ -110,7 +115,7 @@ impl Outbox {
         if guest.role != Role::Fetches {
             return Err(part(guest.conn, takes_none()).await);
         }
-        let parcel = Parcel::new(&self.sources, &self.left_out, self.rules.compress, &*self.host.reporter);
+        let parcel = Parcel::new(&self.sources, &self.left_out, &self.rules.manner, &*self.host.reporter);
         let decided = unless_leaving(leaving, self.decide(&mut guest, &parcel)).await;
         let (place, verdicts, go) = match decided {
             Ok(decided) => decided,

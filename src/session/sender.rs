@@ -14,7 +14,7 @@ use super::visit::{Target, Visit, visit};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::pairing::Identity;
 use crate::store::SourceEntry;
-use crate::transfer::{Compress, Sources};
+use crate::transfer::{Manner, Sources};
 use crate::wire::Role;
 
 /// What a sender brings along.
@@ -29,8 +29,8 @@ pub struct Sender {
     pub text: Option<String>,
     /// What was left out before, as (name, reason).
     pub left_out: Vec<(String, String)>,
-    /// When content is compressed on its way.
-    pub compress: Compress,
+    /// How content is sent.
+    pub manner: Manner,
     /// The address to send from, if one was asked for.
     pub source: Option<IpAddr>,
     /// Where it is told.
@@ -52,7 +52,7 @@ impl Sender {
         let visit = visit(target, &self.identity, &self.name, Role::Sends, self.source, &*self.reporter);
         let mut visit = unless_leaving(&mut leaving, visit).await.map_err(|error| (None, error.failure()))?;
         let sources = Sources::new(Arc::clone(&self.entries), self.text.as_deref());
-        let parcel = Parcel::new(&sources, &self.left_out, self.compress, &*self.reporter);
+        let parcel = Parcel::new(&sources, &self.left_out, &self.manner, &*self.reporter);
         match unless_leaving(&mut leaving, self.offer_and_send(&mut visit, &parcel)).await {
             Ok(sending) => {
                 visit.paired.conn.close().await;

@@ -16,7 +16,7 @@ use crate::events::{
 };
 use crate::names::{RelPath, human_bytes, inert};
 use crate::store::SourceKind;
-use crate::transfer::{Compress, LaneError, Outgoing, Source, Sources};
+use crate::transfer::{LaneError, Manner, Outgoing, Source, Sources};
 use crate::wire::{Bye, Fault, Finished, Go, Kind, NotStored, Ping, SCREEN_CAP, Stored, StoredItem, Verdict, Verdicts};
 
 /// How long a broken lane's last words may take to arrive on the control connection.
@@ -40,7 +40,7 @@ pub(super) struct Parcel<'a> {
     /// What was left out before, as (name, reason).
     pub(super) left_out: &'a [(String, String)],
     pub(super) reporter: &'a dyn Reporter,
-    compress: Compress,
+    manner: &'a Manner,
     name: [u8; 16],
     /// The same as it is told.
     pub(super) transfer: String,
@@ -50,11 +50,11 @@ impl<'a> Parcel<'a> {
     pub(super) fn new(
         sources: &'a Sources,
         left_out: &'a [(String, String)],
-        compress: Compress,
+        manner: &'a Manner,
         reporter: &'a dyn Reporter,
     ) -> Self {
         let name = wire_name();
-        Parcel { sources, left_out, reporter, compress, name, transfer: data_encoding::HEXLOWER.encode(&name) }
+        Parcel { sources, left_out, reporter, manner, name, transfer: data_encoding::HEXLOWER.encode(&name) }
     }
 
     pub(super) fn told(&self, peer: Peer, label: Label) -> Told {
@@ -165,7 +165,7 @@ impl<'a> Sending<'a> {
         wanted.iter().for_each(|(id, _)| awaited[*id as usize] = true);
         let total = wanted.iter().fold(0, |sum: u64, (id, _)| sum.saturating_add(sources.get(*id).bytes()));
         let pending = wanted.len();
-        let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, parcel.compress));
+        let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, parcel.manner.clone()));
         Sending {
             parcel,
             label,

@@ -3,6 +3,7 @@
 //! Once an offer is accepted, each further connection of the session becomes a lane: one small blocking loop on a
 //! thread of its own. The control connection stays with `session`, which hears of each file through a channel.
 
+mod brake;
 mod committer;
 mod expand;
 mod incoming;
@@ -20,10 +21,11 @@ mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use brake::Brake;
 pub use incoming::Incoming;
 pub use lane::{LaneError, LaneStream};
 pub use outcome::{NotStoredHere, Outcome};
-pub use outgoing::{Outgoing, SourceFailed, send_lane};
+pub use outgoing::{Manner, Outgoing, SourceFailed, send_lane};
 pub use receive::receive_lane;
 pub use sources::{Source, Sources};
 pub use squeeze::Compress;

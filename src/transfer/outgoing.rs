@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::brake::Brake;
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
 use super::lock;
 use super::pace::Pace;
@@ -30,6 +31,15 @@ pub struct SourceFailed {
     pub reason: String,
 }
 
+/// How content is sent.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    /// When it is compressed.
+    pub compress: Compress,
+    /// What keeps it below a rate, together with everything else that shares it.
+    pub brake: Option<Arc<Brake>>,
+}
+
 /// Everything that was accepted and is not sent yet; shared by the lanes of one transfer.
 pub struct Outgoing {
     sources: Sources,
@@ -39,7 +49,7 @@ pub struct Outgoing {
     /// What the receiver turned out to have.
     same: Mutex<HashSet<u32>>,
     failed: Mutex<Vec<SourceFailed>>,
-    compress: Compress,
+    manner: Manner,
     pace: Mutex<Pace>,
     bytes: AtomicU64,
     /// Lanes that are to end before everything is sent.
@@ -90,11 +100,7 @@ impl Sending {
 
 impl Outgoing {
     /// Those of `sources` are sent that are `wanted`: each has content, and a text is taken as a whole.
-    pub fn new(
-        sources: impl Into<Sources>,
-        wanted: impl IntoIterator<Item = (u32, Verdict)>,
-        compress: Compress,
-    ) -> Self {
+    pub fn new(sources: impl Into<Sources>, wanted: impl IntoIterator<Item = (u32, Verdict)>, manner: Manner) -> Self {
         let todo = wanted.into_iter().collect();
         Outgoing {
             sources: sources.into(),
@@ -102,7 +108,7 @@ impl Outgoing {
             hashes: Mutex::default(),
             same: Mutex::default(),
             failed: Mutex::default(),
-            compress,
+            manner,
             pace: Mutex::default(),
             bytes: AtomicU64::new(0),
             retired: AtomicU16::new(0),
@@ -236,7 +242,7 @@ impl Outgoing {
 /// lane is then not sent.
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
     let mut buffer = vec![0; HEADER_LEN + PIECE_CAP];
-    let mut squeezer = Squeezer::new(outgoing.compress, &outgoing.pace);
+    let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
     while !outgoing.retires() {
         let Some(work) = outgoing.next_work() else { break };
         match work {
@@ -340,11 +346,16 @@ impl<S: LaneStream> Wire<'_, S> {
         let started = Instant::now();
         let len = bytes.len() - HEADER_LEN;
         let counted = |done: usize| (done as u64 * plain).checked_div(len as u64).unwrap_or(0);
+        let brake = self.outgoing.manner.brake.as_deref();
+        let most = brake.map_or(PIECE_CAP, |brake| PIECE_CAP.min(brake.step()));
         let mut done = 0;
         while done < len {
-            let piece = PIECE_CAP.min(len - done);
+            let piece = most.min(len - done);
             let framed = &mut bytes[done..done + HEADER_LEN + piece];
             framed[..HEADER_LEN].copy_from_slice(&header_of_piece(piece));
+            if let Some(brake) = brake {
+                brake.pass(framed.len());
+            }
             self.stream.write_all(framed)?;
             self.outgoing.bytes.fetch_add(counted(done + piece) - counted(done), Ordering::Relaxed);
             done += piece;

@@ -181,7 +181,7 @@ pub(super) async fn fetch(
     let sealer = Sealer::new(&signed.keys.host, signed.number);
     let length = matches!(content, Content::File(_)).then(|| sealed_bytes(bytes - offset));
     let entries = Arc::clone(taking.entries());
-    let body = outflow::body(length, move |pieces| {
+    let body = outflow::body(length, taking.outbox.brake(), move |pieces| {
         let mut sealed = Sealed::new(pieces, sealer);
         let mut counted = Counted { sink: &mut sealed, under: &under };
         match content {
@@ -247,7 +247,7 @@ fn file(
     let (web, their, entries) = (Arc::clone(web), Arc::clone(taking), Arc::clone(taking.entries()));
     let (bytes, runtime) = (range.end - range.start, tokio::runtime::Handle::current());
     let delivered = range.clone();
-    let body = outflow::body(Some(bytes), move |pieces| {
+    let body = outflow::body(Some(bytes), taking.outbox.brake(), move |pieces| {
         let mut clear = Clear::new(pieces);
         copy(&entries[id as usize], delivered.clone(), &mut Counted { sink: &mut clear, under: &under })?;
         clear.finish()?;
@@ -273,7 +273,7 @@ fn archive(web: &Arc<Web>, taking: &Arc<Taking>, secure: bool, digest: [u8; 32])
     let under = begin(taking, secure)?;
     let (web, their, entries) = (Arc::clone(web), Arc::clone(taking), Arc::clone(taking.entries()));
     let runtime = tokio::runtime::Handle::current();
-    let body = outflow::body(None, move |pieces| {
+    let body = outflow::body(None, taking.outbox.brake(), move |pieces| {
         let mut clear = Clear::new(pieces);
         zip::write(&entries, &mut Counted { sink: &mut clear, under: &under }).map_err(io::Error::other)?;
         clear.finish()?;

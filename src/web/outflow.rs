@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::answer::Body;
 use super::seal::{RECORD_BYTES, Sealer, TAG_BYTES};
+use crate::transfer::Brake;
 
 /// Pieces between the thread that reads and the connection.
 const AHEAD: usize = 4;
@@ -30,22 +32,26 @@ struct Outflow {
 /// connection, so that nobody takes a part for the whole.
 pub(super) fn body(
     bytes: Option<u64>,
+    brake: Option<Arc<Brake>>,
     write: impl FnOnce(&mut Pieces) -> io::Result<()> + Send + 'static,
 ) -> io::Result<Body> {
     let (sender, pieces) = mpsc::channel(AHEAD);
     // Not of tokio's pool, which many slow takers would use up.
     std::thread::Builder::new().spawn(move || {
-        let mut pieces = Pieces(sender);
+        let mut pieces = Pieces { sender, brake };
         if let Err(error) = write(&mut pieces) {
             // The taker may have gone, which is then the error.
-            let _ = pieces.0.blocking_send(Err(error));
+            let _ = pieces.sender.blocking_send(Err(error));
         }
     })?;
     Ok(Outflow { pieces, left: bytes }.boxed_unsync())
 }
 
 /// Where a thread puts what it has read.
-pub(super) struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+pub(super) struct Pieces {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    brake: Option<Arc<Brake>>,
+}
 
 impl Pieces {
     /// Waits until there is room.
@@ -53,8 +59,17 @@ impl Pieces {
     /// # Errors
     /// The taker has gone.
     pub(super) fn push(&mut self, piece: Vec<u8>) -> io::Result<()> {
-        let pushed = self.0.blocking_send(Ok(piece.into()));
-        pushed.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let mut piece = Bytes::from(piece);
+        while !piece.is_empty() {
+            let mut part = piece.len();
+            if let Some(brake) = &self.brake {
+                part = part.min(brake.step());
+                brake.pass(part);
+            }
+            let pushed = self.sender.blocking_send(Ok(piece.split_to(part)));
+            pushed.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        Ok(())
     }
 }
 

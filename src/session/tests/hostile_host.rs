@@ -131,7 +131,7 @@ impl Lying {
 
 fn nothing() -> Running {
     let none = Sources::new(Arc::new(Vec::new()), None);
-    Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, [], Compress::Never))))
+    Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, [], Manner::default()))))
 }
 
 fn pack(content: &[u8], hash: [u8; 32]) -> Vec<Vec<u8>> {

@@ -20,7 +20,7 @@ use crate::net::gate::Gate;
 use crate::net::listen::{PortChoice, bind};
 use crate::pairing::{Identity, Invitation, LinkKind};
 use crate::store::{Folder, IfExists, WalkOptions, walk};
-use crate::transfer::Compress;
+use crate::transfer::Manner;
 use crate::wire::Role;
 
 mod classic;
@@ -154,7 +154,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         entries: Arc::new(entries),
         text: None,
         left_out: Vec::new(),
-        compress: Compress::Auto,
+        manner: Manner::default(),
         source: None,
         reporter: reporter.clone(),
     };

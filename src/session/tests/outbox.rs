@@ -35,7 +35,7 @@ fn giving(files: &[(&str, &[u8])], text: Option<&str>, reporter: &Arc<Recorder>)
     let (host, endings) = host(Role::Outbox, false, reporter);
     let (entries, text) = (Arc::clone(&source.sender.entries), text.map(str::to_owned));
     let outbox =
-        Outbox::new(host, entries, Vec::new(), text, OutboxRules { yes: None, keep: true, compress: Compress::Auto });
+        Outbox::new(host, entries, Vec::new(), text, OutboxRules { yes: None, keep: true, manner: Manner::default() });
     let (address, mut arrivals, _) = door();
     let served = Arc::clone(&outbox);
     let serving = tokio::spawn(async move {
@@ -230,7 +230,7 @@ async fn empty_folders_come_without_a_lane() {
     let folder = giving.source.folder.path().join("empty");
     fs::create_dir(&folder).unwrap();
     let entries = walk(&[folder], &WalkOptions { follow_links: false }).unwrap().entries;
-    let rules = OutboxRules { yes: None, keep: true, compress: Compress::Auto };
+    let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
     let outbox = Outbox::new(Arc::clone(&giving.outbox.host), Arc::new(entries), Vec::new(), None, rules);
     let (address, mut arrivals, _) = door();
     let fetching = fetching(&Recorder::answering([]));

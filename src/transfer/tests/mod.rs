@@ -9,7 +9,7 @@ use std::thread;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Compress, Incoming, Outcome, Outgoing, receive_lane};
+use super::{Compress, Incoming, Manner, Outcome, Outgoing, receive_lane};
 use crate::names::RelPath;
 use crate::store::{Folder, IfExists, Intake, PlannedEntry, PlannedKind, SourceEntry, SourceKind, WalkOptions, walk};
 use crate::wire::Verdict;
@@ -227,7 +227,7 @@ impl Source {
         Outgoing::new(
             Arc::clone(&self.entries),
             files.map(|(id, _)| (id as u32, verdict(id as u32))).collect::<Vec<_>>(),
-            compress,
+            Manner { compress, brake: None },
         )
     }
 }
