@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -356,4 +358,186 @@ fn our_classic_sender_finds_nobody_with_4() {
     let scene = Scene::new();
     let source = scene.thing("a", b"a");
     scene.send(&source).args(["--classic", "--to", &around::nobody().to_string()]).run().failed(4);
+}
+
+/// What goes before a command line to note its calls of `sendfile` and `splice`, some of which may be made to fail.
+fn watched(trace: &Path, tampering: &[&str]) -> Vec<OsString> {
+    let tampering = tampering.iter().flat_map(|what| ["-e".into(), format!("inject={what}").into()]);
+    // With -D the signals of a test reach the program and not strace.
+    let strace = ["strace", "-D", "-f", "-qq", "-e", "trace=sendfile,splice", "-o"].map(OsString::from);
+    strace.into_iter().chain([trace.into()]).chain(tampering).collect()
+}
+
+/// Bytes that calls of this name moved, by the trace.
+fn moved_by(call: &str, trace: &Path) -> u64 {
+    let trace = fs::read_to_string(trace).expect("strace wrote a trace");
+    let results = trace.lines().filter(|line| line.contains(call)).filter_map(|line| line.rsplit_once("= "));
+    results.filter_map(|(_, result)| result.parse::<u64>().ok()).sum()
+}
+
+/// Sends one file from our sender to our receiver, each under strace, and checks that it arrived; the two traces.
+fn sent_watched(scene: &Scene, source: &Path, sending: &[&str], receiving: &[&str]) -> [std::path::PathBuf; 2] {
+    let traces = [scene.path("sender-trace"), scene.path("receiver-trace")];
+    let receiver = scene.receive().args(["--classic", "accept", "--once"]).behind(watched(&traces[1], receiving));
+    let host = receiver.listening();
+    let sender = scene.send(source).args(["--classic", "--to", &host.address().to_string()]);
+    sender.behind(watched(&traces[0], sending)).run().with(0);
+    let received = host.program.ended().with(0);
+    let stored = received.one("stored");
+    assert_eq!(stored["blake3"].as_str(), Some(disk::hash(source).as_str()));
+    assert_eq!(disk::hash(Path::new(text(&stored, "path"))), disk::hash(source));
+    traces
+}
+
+#[test]
+fn a_file_goes_by_sendfile_and_splice_and_not_through_the_program() {
+    if !around::have(&["strace"]) {
+        return;
+    }
+    let scene = Scene::new();
+    // a table too: its first bytes have to be looked at
+    for (name, bytes) in [("noise.bin", disk::noise(7, 8 * MIB)), ("table.csv", b"20260101,17,4\n".repeat(600_000))] {
+        let source = scene.thing(name, &bytes);
+        let [sender, receiver] = sent_watched(&scene, &source, &[], &[]);
+        assert_eq!(moved_by("sendfile", &sender), bytes.len() as u64, "{name}");
+        // each byte into the pipe and out of it, but for what came with the header and was read
+        let spliced = moved_by("splice", &receiver) / 2;
+        assert!(spliced >= bytes.len() as u64 - MIB as u64, "{spliced} of {} bytes of {name}", bytes.len());
+    }
+}
+
+#[test]
+fn where_the_system_refuses_sendfile_or_splice_the_same_bytes_arrive() {
+    if !around::have(&["strace"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let source = scene.thing("data.bin", &disk::noise(8, 3 * MIB + 1));
+    for (sending, receiving) in [
+        ("sendfile:error=EINVAL", "splice:error=ENOSYS"),
+        // no longer after a while
+        ("sendfile:error=ENOSYS:when=3+", "splice:error=EINVAL:when=5+"),
+        // into the pipe, but not out of it
+        ("sendfile:error=EPERM", "splice:error=EINVAL:when=2+2"),
+        // interrupted
+        ("sendfile:error=EINTR:when=1+2", "splice:error=EINTR:when=1+2"),
+    ] {
+        let [sender, receiver] = sent_watched(&scene, &source, &[sending], &[receiving]);
+        for trace in [sender, receiver] {
+            let trace = fs::read_to_string(trace).expect("strace wrote a trace");
+            assert!(trace.contains("(INJECTED)"), "`{sending}` and `{receiving}` are done");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_middle_of_a_splice_is_told_and_the_receiver_goes_on() {
+    if !around::have(&["strace"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let big = scene.thing("big.bin", &disk::noise(9, 3 * MIB));
+    let full = watched(&scene.path("trace"), &["splice:error=ENOSPC:when=6"]);
+    let mut host = scene.receive().args(["--classic", "accept"]).behind(full).listening();
+    let to = host.address().to_string();
+    scene.send(&big).args(["--classic", "--to", &to]).run().failed(5);
+    let failed = host.program.event("failed");
+    assert!(failed["code"] == 7 && text(&failed, "message").contains("full"), "{failed}");
+    // Another transfer is another thread, for which the calls are counted anew.
+    let small = scene.thing("small.bin", b"small");
+    scene.send(&small).args(["--classic", "--to", &to]).run().with(0);
+    stored_as(&mut host, "small.bin");
+    host.stopped();
+    assert_eq!(disk::names(&scene.inbox()), ["small.bin"]);
+}
+
+#[test]
+fn a_classic_sender_does_not_fill_the_disk() {
+    if !around::am_root() || !around::have(&["unshare", "mount"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let big = scene.thing("big.bin", &disk::noise(10, 40 * MIB));
+    let mount = format!("mount -t tmpfs -o size=32m none '{}' && exec \"$@\"", scene.inbox().display());
+    let receiver = scene.receive().args(["--classic", "accept"]).behind(["unshare", "-m", "sh", "-c", &mount, "sh"]);
+    let mut host = receiver.listening();
+    scene.send(&big).args(["--classic", "--to", &host.address().to_string()]).run().failed(5);
+    let failed = host.program.event("failed");
+    assert!(failed["code"] == 7 && text(&failed, "message").contains("full"), "{failed}");
+    classic(host.address(), &[b"small<SEPARATOR>5", b"small"]);
+    stored_as(&mut host, "small");
+    host.stopped();
+}
+
+#[test]
+fn a_folder_deleted_under_a_classic_transfer_fails_that_transfer_alone() {
+    let scene = Scene::new();
+    let mut host = accepting(&scene);
+    let bytes = disk::noise(11, 2 * MIB);
+    let mut stream = connect(host.address());
+    say(&mut stream, &[&header("data.bin", &bytes.len().to_string()), &bytes[..MIB]]);
+    host.program.event("progress");
+    fs::remove_dir_all(scene.inbox()).expect("the inbox can be deleted");
+    say(&mut stream, &[&bytes[MIB..]]);
+    finish(stream);
+    let failed = host.program.event("failed");
+    assert_eq!(failed["code"], 7, "{failed}");
+    fs::create_dir(scene.inbox()).expect("the inbox can be made again");
+    classic(host.address(), &[b"small<SEPARATOR>5", b"small"]);
+    stored_as(&mut host, "small");
+    host.stopped();
+    assert_eq!(disk::names(&scene.inbox()), ["small"]);
+}
+
+/// Starts our sender towards a receiver that takes its header: the stream with the file still to come.
+fn sends_to_a_slow_receiver(scene: &Scene, source: &Path, bytes: usize) -> (common::Program, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let to = listener.local_addr().expect("it is bound").to_string();
+    let sender = scene.send(source).args(["--classic", "--to", &to]).start();
+    let (mut stream, _) = listener.accept().expect("the sender connects");
+    let mut said = vec![0; header("data.bin", &bytes.to_string()).len()];
+    stream.read_exact(&mut said).expect("the header comes");
+    (sender, stream)
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_sent_is_7_and_the_stream_does_not_end_in_order() {
+    let scene = Scene::new();
+    let bytes = disk::noise(12, 64 * MIB);
+    let source = scene.thing("data.bin", &bytes);
+    let (sender, mut stream) = sends_to_a_slow_receiver(&scene, &source, bytes.len());
+    stream.read_exact(&mut [0; 1_000]).expect("the file begins");
+    fs::write(&source, disk::noise(13, bytes.len())).expect("the source can be written");
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest).expect_err("an end in order would say that this is the file");
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    let sent = sender.ended().failed(7);
+    assert!(text(&sent.one("failed"), "message").contains("changed"), "{sent}");
+}
+
+#[test]
+fn a_source_that_shrinks_while_it_is_sent_is_7() {
+    let scene = Scene::new();
+    let source = scene.thing("data.bin", &disk::noise(14, 64 * MIB));
+    let (sender, mut stream) = sends_to_a_slow_receiver(&scene, &source, 64 * MIB);
+    stream.read_exact(&mut [0; 1_000]).expect("the file begins");
+    fs::File::options().write(true).open(&source).and_then(|file| file.set_len(1_000)).expect("it can be cut");
+    let mut rest = Vec::new();
+    assert!(stream.read_to_end(&mut rest).is_err() && rest.len() < 64 * MIB - 1_000);
+    sender.ended().failed(7);
+}
+
+#[test]
+fn a_source_that_changes_before_the_receiver_has_taken_all_is_7() {
+    let scene = Scene::new();
+    let bytes = disk::noise(15, MIB / 8);
+    let source = scene.thing("data.bin", &bytes);
+    let (sender, mut stream) = sends_to_a_slow_receiver(&scene, &source, bytes.len());
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the file comes");
+    assert_eq!(rest, bytes);
+    // sent, and still lent by the file as far as the sender knows
+    fs::write(&source, disk::noise(16, bytes.len())).expect("the source can be written");
+    drop(stream);
+    sender.ended().failed(7);
 }

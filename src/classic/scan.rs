@@ -113,6 +113,22 @@ impl Scan {
         Ok([&self.digits[guess..], data])
     }
 
+    /// How many of the next bytes are of the file whatever the size turns out to be, and need not be looked at:
+    /// [`Scan::pass`] may take them in place of [`Scan::push`], in any pieces. 0 while reads are still evidence, and again
+    /// when all that may come has come.
+    pub fn opaque(&self) -> u64 {
+        let evidence_is_in = self.guess.is_some() && (self.run_ended || self.ended_beyond);
+        let most = self.largest().filter(|_| evidence_is_in).map_or(0, Reading::total);
+        u64::try_from(most.saturating_sub(u128::from(self.total))).unwrap_or(u64::MAX)
+    }
+
+    /// Counts bytes that went into the file unseen, right after what [`Scan::push`] handed out: at most
+    /// [`Scan::opaque`].
+    pub fn pass(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.opaque());
+        self.total += bytes;
+    }
+
     /// The name as the sender said it, from the moment the separator was seen; invalid UTF-8 replaced.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()

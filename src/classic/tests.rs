@@ -14,13 +14,25 @@ fn oracle(after: &[u8], read_ends: &[usize]) -> Option<(usize, Vec<u8>)> {
     stored.then(|| (k, after[k..].to_vec()))
 }
 
-/// What a receiver has at the end that gets `reads` one by one and does as it is told.
+/// What a receiver has at the end that gets `reads` one by one and does as it is told; the same whether it looks at
+/// every byte or passes on unseen what it may.
 fn receive<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Result<(Whole, Vec<u8>), ClassicError> {
+    let reads: Vec<&[u8]> = reads.into_iter().collect();
+    let seen = receive_each(&reads, false);
+    assert_eq!(receive_each(&reads, true), seen, "{reads:?}");
+    seen
+}
+
+fn receive_each(reads: &[&[u8]], unseen: bool) -> Result<(Whole, Vec<u8>), ClassicError> {
     let mut scan = Scan::new();
     let mut partial = Vec::new();
     for read in reads {
-        for part in scan.push(read)? {
-            partial.extend_from_slice(part);
+        let count = if unseen { scan.opaque().min(read.len() as u64) as usize } else { 0 };
+        let (passed, looked_at) = read.split_at(count);
+        scan.pass(count as u64);
+        partial.extend_from_slice(passed);
+        if count == 0 || !looked_at.is_empty() {
+            scan.push(looked_at)?.iter().for_each(|part| partial.extend_from_slice(part));
         }
     }
     let whole = scan.finish()?;
@@ -189,6 +201,18 @@ fn more_than_was_announced_stops_at_once_and_hands_nothing_out() {
     let mut scan = Scan::new();
     scan.push(b"x<SEPARATOR>3abc").unwrap();
     assert_eq!(scan.push(b"d"), Err(ClassicError::TooMuch { at_most: 3 }));
+}
+
+#[test]
+fn bytes_are_opaque_once_no_read_is_evidence_and_until_all_may_have_come() {
+    let mut scan = Scan::new();
+    for (read, opaque) in [(&b"x<SEPARATOR>1"[..], 0), (b"000", 0), (b"12", 0), (b"ab", 100_010), (b"c", 100_009)] {
+        scan.push(read).unwrap();
+        assert_eq!(scan.opaque(), opaque, "{}", String::from_utf8_lossy(read));
+    }
+    scan.pass(100_009);
+    assert_eq!(scan.opaque(), 0);
+    assert_eq!(scan.push(b"d"), Err(ClassicError::TooMuch { at_most: 100_012 }));
 }
 
 #[test]

@@ -1,32 +1,36 @@
 //! A tutorial sender: one header, the bytes, the end. Nothing is encrypted, and nothing can be answered.
 
 use std::io::{self, Read};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream as Socket};
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
-use tokio::sync::oneshot;
-use tokio::time::{interval, timeout_at};
+use tokio::time::timeout_at;
 
+use super::classic_bulk::{self as bulk, Meter, STEP};
 use super::consent::{Standing, consent, refusal};
 use super::error::SessionError;
 use super::host::Place;
-use super::inbox::{Classic, Inbox, PROGRESS_EVERY, wire_name};
+use super::inbox::{Classic, Inbox, wire_name};
 use crate::classic::{Claim, Repair, Scan};
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer, Way};
-use crate::names::{FileName, RelPath};
+use crate::names::{FileName, RelPath, human_bytes};
 use crate::net::accept::Arrival;
-use crate::store::{PartialFile, PlannedEntry, PlannedKind, Whole};
+use crate::store::{PartialFile, Pipe, PlannedEntry, PlannedKind, Whole};
 use crate::transfer::Hash;
 use crate::wire::RefuseCode;
 
-/// A tutorial sender that says nothing for this long is gone.
-const IDLE: Duration = Duration::from_secs(60);
+/// How much is written before the hash goes on: to wake its thread for less would cost more than to hash it.
+const HASH_STEP_BYTES: u64 = 1024 * 1024;
 
-/// What is read at once. Large enough that a full buffer can't be taken for the end of a header.
-const READ_LEN: usize = 256 * 1024;
+/// How many such steps the hash may stay behind: few enough that the system still has them in memory.
+const HASH_LAG_STEPS: usize = 64;
+
+/// What is read back at once: it stays in the cache of its core until it is hashed, and fits on any stack.
+const HASH_READ: usize = 64 * 1024;
 
 /// A header that was read, and what came with it.
 struct Announced {
@@ -103,48 +107,22 @@ impl Inbox {
         let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: None, modified: None };
         let (folder, if_exists) = (Arc::clone(&self.folder), self.rules.if_exists);
         let started = Instant::now();
-        let (name, claim) = (announced.name.clone(), announced.claim);
-        let socket = stream.into_std().map_err(SessionError::Cut)?;
-        socket.set_nonblocking(false).map_err(SessionError::Cut)?;
-        socket.set_read_timeout(Some(IDLE)).map_err(SessionError::Cut)?;
-        let shared = Arc::new(Shared::default());
-        let cut = Cut { socket: socket.try_clone().map_err(SessionError::Cut)?, shared: Arc::clone(&shared) };
-        let most = self.rules.max_size;
-        let (done, mut stored) = oneshot::channel();
-        let theirs = Arc::clone(&shared);
-        let store = move || {
+        let (name, claim, most) = (announced.name.clone(), announced.claim, self.rules.max_size);
+        let progress = |bytes: u64| {
+            let (transfer, total) = (transfer.to_owned(), Some(claim.at_most.max(bytes)));
+            self.host.reporter.tell(Event::Progress { transfer, bytes, total });
+        };
+        let store = move |socket: &Socket, meter: &Meter| {
             let intake = folder.begin(vec![entry], if_exists)?;
-            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, &theirs)?;
+            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, meter)?;
+            // The peer need not wait for the disk, and could not be told what came of it.
+            let _ = socket.shutdown(Shutdown::Both);
             let (_, placed) = intake.commit(vec![whole]).pop().expect("one result for one file");
             let placed = placed?;
             intake.finish()?;
-            Ok::<_, SessionError>((placed, hash))
+            Ok((placed, hash))
         };
-        // A thread of its own, since it waits for the sender: many slow ones would starve tokio's pool, which the
-        // other sessions need.
-        let spawned = std::thread::Builder::new().spawn(move || {
-            // The session may have ended first.
-            let _ = done.send(store());
-        });
-        spawned.map_err(SessionError::Cut)?;
-        let mut progress = interval(PROGRESS_EVERY);
-        let mut seen = 0;
-        let (placed, hash) = loop {
-            tokio::select! {
-                stored = &mut stored => {
-                    break stored.map_err(|_| SessionError::broke("something that this program can't handle"))??;
-                }
-                _ = progress.tick() => {
-                    let bytes = shared.moved.load(Ordering::Relaxed);
-                    if bytes != seen {
-                        seen = bytes;
-                        let (transfer, total) = (transfer.to_owned(), Some(claim.at_most.max(bytes)));
-                        self.host.reporter.tell(Event::Progress { transfer, bytes, total });
-                    }
-                }
-            }
-        };
-        drop(cut);
+        let (placed, hash) = bulk::apart(stream, progress, store).await?;
         self.host.reporter.tell(Event::Stored {
             transfer: transfer.to_owned(),
             name: placed.name.as_str().to_owned(),
@@ -160,29 +138,6 @@ impl Inbox {
             seconds: started.elapsed().as_secs_f64(),
             label: Standing::OPEN.label,
         })
-    }
-}
-
-/// What the session and its blocking reader tell each other.
-#[derive(Default)]
-struct Shared {
-    /// File bytes so far.
-    moved: AtomicU64,
-    /// The session is over: the end of the stream is our own doing.
-    cut: AtomicBool,
-}
-
-/// Ends the blocking reader when the session is dropped.
-struct Cut {
-    socket: std::net::TcpStream,
-    shared: Arc<Shared>,
-}
-
-impl Drop for Cut {
-    fn drop(&mut self) {
-        self.shared.cut.store(true, Ordering::Release);
-        // A socket that the peer has closed already needs no cutting.
-        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
@@ -218,7 +173,7 @@ async fn read_header(stream: &mut crate::net::prefixed::Prefixed) -> Result<Anno
         start = end;
     }
     // A last read that had no room for more ended nowhere: its bytes and the next ones count as one read.
-    let mut buffer = vec![0; READ_LEN];
+    let mut buffer = vec![0; STEP];
     let mut held = prefix.len() - start;
     buffer[..held].copy_from_slice(&prefix[start..]);
     while scan.claim().is_none() {
@@ -234,44 +189,31 @@ async fn read_header(stream: &mut crate::net::prefixed::Prefixed) -> Result<Anno
     Ok(Announced { scan, first, name, claim })
 }
 
-/// Reads to the end of the stream, then solves what was the size and what was the file.
+/// Takes the stream to its end, then solves what was the size and what was the file.
+///
+/// Bytes that come through a pipe are never in memory of ours, so a second thread hashes what is in the file, right
+/// behind the first: while the system still has it in memory, and while the first one waits for more.
 fn store_stream(
-    mut socket: std::net::TcpStream,
+    socket: &Socket,
     announced: Announced,
     file: PartialFile,
     most: Option<u64>,
-    shared: &Shared,
+    meter: &Meter,
 ) -> Result<(Whole, Hash), SessionError> {
     let Announced { mut scan, first, .. } = announced;
-    let mut hasher = blake3::Hasher::new();
-    let mut take = |bytes: &[u8]| {
-        hasher.update(bytes);
-        let total = shared.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
-        if most.is_some_and(|most| total > most) {
-            let text = format!("at most {} are taken here", crate::names::human_bytes(most.unwrap_or_default()));
-            return Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)));
-        }
-        Ok(file.append(bytes)?)
-    };
-    take(&first)?;
-    let mut buffer = vec![0; READ_LEN];
-    loop {
-        let count = match socket.read(&mut buffer) {
-            Ok(0) if shared.cut.load(Ordering::Acquire) => return Err(SessionError::Interrupted),
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => continue,
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(SessionError::Silent),
-                _ => return Err(SessionError::Cut(error)),
-            },
-        };
-        let parts = scan.push(&buffer[..count]).map_err(|error| SessionError::broke(error.to_string()))?;
-        parts.into_iter().try_for_each(&mut take)?;
-    }
+    let (taken, hash) = std::thread::scope(|scope| {
+        let (ends, told) = sync_channel(HASH_LAG_STEPS);
+        let hashing = std::thread::Builder::new().spawn_scoped(scope, || hash_behind(&file, told));
+        let hashing = hashing.map_err(SessionError::Cut)?;
+        let taken = Taking { socket, file: &file, most, meter, ends, told: 0 }.take(&mut scan, &first);
+        let hash = hashing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok::<_, SessionError>((taken, hash))
+    })?;
+    let hash = hash?;
+    taken?;
     let whole = scan.finish().map_err(|error| SessionError::Incomplete(error.to_string()))?;
     let hash = match whole.repair {
-        Repair::None => *hasher.finalize().as_bytes(),
+        Repair::None => hash,
         Repair::Prepend(digits) => {
             insert_front(&file, &digits)?;
             hash_of(&file)?
@@ -284,12 +226,99 @@ fn store_stream(
     Ok((file.complete(whole.size)?, hash))
 }
 
+/// A stream on its way into a file.
+struct Taking<'a> {
+    socket: &'a Socket,
+    file: &'a PartialFile,
+    /// What the file may have, in bytes.
+    most: Option<u64>,
+    meter: &'a Meter,
+    /// Where the file ends, at each step for the hash.
+    ends: SyncSender<u64>,
+    told: u64,
+}
+
+impl Taking<'_> {
+    /// Takes everything up to the end of the stream, after `first`, which came with the header.
+    fn take(mut self, scan: &mut Scan, first: &[u8]) -> Result<(), SessionError> {
+        self.write(first)?;
+        let mut pipe = Pipe::new();
+        let mut buffer = vec![0; STEP];
+        loop {
+            // What is evidence, or could be too much, has to be looked at; all else is moved unseen.
+            let unseen = scan.opaque().min(self.most.map_or(u64::MAX, |most| most.saturating_sub(self.meter.moved())));
+            let count = match &pipe {
+                Some(through) if unseen > 0 => match through.fill(self.socket, unseen) {
+                    Ok(Some(count)) => {
+                        self.file.append_piped(through, count)?;
+                        scan.pass(count as u64);
+                        self.taken(count)?;
+                        Ok(count)
+                    }
+                    Ok(None) => {
+                        pipe = None;
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                _ => match { self.socket }.read(&mut buffer) {
+                    Ok(count) => {
+                        let parts =
+                            scan.push(&buffer[..count]).map_err(|error| SessionError::broke(error.to_string()))?;
+                        parts.into_iter().try_for_each(|part| self.write(part))?;
+                        Ok(count)
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            match count.map_err(bulk::broken)? {
+                0 if self.meter.is_cut() => return Err(SessionError::Interrupted),
+                0 => return self.tell(),
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        let total = self.meter.moved() + bytes.len() as u64;
+        if let Some(most) = self.most.filter(|most| total > *most) {
+            let text = format!("at most {} are taken here", human_bytes(most));
+            return Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)));
+        }
+        self.file.append(bytes)?;
+        self.taken(bytes.len())
+    }
+
+    fn taken(&mut self, count: usize) -> Result<(), SessionError> {
+        let total = self.meter.count(count);
+        if total - self.told >= HASH_STEP_BYTES { self.tell() } else { Ok(()) }
+    }
+
+    /// Tells the hash how far it may go. If it has failed, its own error says why.
+    fn tell(&mut self) -> Result<(), SessionError> {
+        self.told = self.meter.moved();
+        self.ends.send(self.told).map_err(|_| SessionError::Interrupted)
+    }
+}
+
+/// The hash of a file that grows: up to each end as it is told, and to the last one.
+fn hash_behind(file: &PartialFile, ends: Receiver<u64>) -> Result<Hash, SessionError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut done = 0;
+    for end in ends {
+        hash_range(&mut hasher, file, done, end)?;
+        done = end;
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
 /// Moves the file back, the last bytes first, to put `front` before it.
 fn insert_front(file: &PartialFile, front: &[u8]) -> Result<(), SessionError> {
-    let mut buffer = vec![0; READ_LEN];
+    let mut buffer = vec![0; STEP];
     let mut left = file.end();
     while left > 0 {
-        let count = left.min(READ_LEN as u64) as usize;
+        let count = left.min(STEP as u64) as usize;
         left -= count as u64;
         file.read_at(left, &mut buffer[..count])?;
         file.write_at(left + front.len() as u64, &buffer[..count])?;
@@ -299,7 +328,7 @@ fn insert_front(file: &PartialFile, front: &[u8]) -> Result<(), SessionError> {
 
 /// Moves the file forward over its first `count` bytes.
 fn drop_front(file: &PartialFile, count: u64) -> Result<(), SessionError> {
-    let mut buffer = vec![0; READ_LEN];
+    let mut buffer = vec![0; STEP];
     let mut offset = count;
     loop {
         match file.read_at(offset, &mut buffer)? {
@@ -314,15 +343,21 @@ fn drop_front(file: &PartialFile, count: u64) -> Result<(), SessionError> {
 
 fn hash_of(file: &PartialFile) -> Result<Hash, SessionError> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_LEN];
-    let mut offset = 0;
-    loop {
-        match file.read_at(offset, &mut buffer)? {
-            0 => return Ok(*hasher.finalize().as_bytes()),
-            count => {
-                hasher.update(&buffer[..count]);
-                offset += count as u64;
-            }
+    hash_range(&mut hasher, file, 0, file.end())?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn hash_range(hasher: &mut blake3::Hasher, file: &PartialFile, from: u64, to: u64) -> Result<(), SessionError> {
+    let mut buffer = [0; HASH_READ];
+    let mut done = from;
+    while done < to {
+        let wanted = (to - done).min(HASH_READ as u64) as usize;
+        let count = file.read_at(done, &mut buffer[..wanted])?;
+        if count == 0 {
+            return Err(SessionError::Incomplete("something cut the file while it was received".to_owned()));
         }
+        hasher.update(&buffer[..count]);
+        done += count as u64;
     }
+    Ok(())
 }

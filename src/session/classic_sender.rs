@@ -1,22 +1,23 @@
 //! Sending as the tutorial does: the header alone, a pause so that it is read alone, the bytes, the end.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream as Socket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use super::classic_bulk::{self as bulk, Meter, SILENCE, STEP};
 use super::consent::Standing;
 use super::error::SessionError;
-use super::inbox::{PROGRESS_EVERY, wire_name};
+use super::inbox::wire_name;
 use crate::classic;
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Failure, Offer, OfferedEntry, Peer, Reporter};
 use crate::net::dial;
-use crate::store::{SourceEntry, StoreError};
+use crate::store::{SendError, SourceEntry, SourceFile};
 
 /// How long the peer's system may take to acknowledge the header.
 const HEADER_ACK: Duration = Duration::from_secs(2);
@@ -26,12 +27,6 @@ const ACK_POLL: Duration = Duration::from_millis(10);
 
 /// How long a receiver that has the header may take to read it, before data follows it into the same buffer.
 const HEADER_READ: Duration = Duration::from_millis(100);
-
-/// A receiver that takes nothing for this long, or does not close after the end, is given up.
-const STALLED: Duration = Duration::from_secs(60);
-
-/// Bytes read and written in one go.
-const STEP: usize = 256 * 1024;
 
 /// One file for a tutorial receiver.
 pub struct ClassicSender {
@@ -51,7 +46,7 @@ impl ClassicSender {
     /// The failure, with the exit code that stands for it.
     pub async fn send(&self, addresses: &[SocketAddr]) -> Result<(), (Option<String>, Failure)> {
         let dialled = dial::dial_any(addresses, self.source.as_slice()).await;
-        let mut socket = dialled.map_err(|error| (None, SessionError::from(error).failure()))?;
+        let socket = dialled.map_err(|error| (None, SessionError::from(error).failure()))?;
         let transfer = data_encoding::HEXLOWER.encode(&wire_name());
         let failed = |error: SessionError| {
             let mut failure = error.failure();
@@ -63,7 +58,7 @@ impl ClassicSender {
         let address = socket.peer_addr().map_err(|error| failed(SessionError::Cut(error)))?;
         self.announce(&transfer, address);
         let started = Instant::now();
-        self.stream(&mut socket, &transfer).await.map_err(failed)?;
+        self.stream(socket, &transfer).await.map_err(failed)?;
         self.reporter.tell(Event::Finished {
             transfer: transfer.clone(),
             files: 1,
@@ -89,44 +84,64 @@ impl ClassicSender {
         }));
     }
 
-    async fn stream(&self, socket: &mut TcpStream, transfer: &str) -> Result<(), SessionError> {
-        let source = Arc::new(self.entry.open()?);
-        write(socket, &classic::header(&self.entry.offered, self.entry.bytes)).await?;
-        header_alone(socket).await;
-        let mut sent = 0;
-        let mut told = Instant::now();
-        let mut buffer = vec![0; STEP];
-        while sent < self.entry.bytes {
-            let reader = Arc::clone(&source);
-            let read = spawn_blocking(move || {
-                let count = reader.read_at(sent, &mut buffer)?;
-                Ok::<_, StoreError>((buffer, count))
-            });
-            let (read, count) = read.await.map_err(|error| SessionError::Cut(error.into()))??;
-            buffer = read;
-            write(socket, &buffer[..count]).await?;
-            sent += count as u64;
-            if told.elapsed() >= PROGRESS_EVERY {
-                told = Instant::now();
-                let (transfer, total) = (transfer.to_owned(), Some(self.entry.bytes));
-                self.reporter.tell(Event::Progress { transfer, bytes: sent, total });
-            }
-        }
-        source.check_unchanged()?;
-        socket.shutdown().await.map_err(SessionError::Cut)?;
-        let mut rest = [0; 1024];
-        loop {
-            match timeout(STALLED, socket.read(&mut rest)).await.map_err(|_| SessionError::Silent)? {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) => return Err(SessionError::Cut(error)),
-            }
-        }
+    async fn stream(&self, mut socket: TcpStream, transfer: &str) -> Result<(), SessionError> {
+        let source = self.entry.open()?;
+        let bytes = self.entry.bytes;
+        let header = classic::header(&self.entry.offered, bytes);
+        let told = timeout(SILENCE, socket.write_all(&header)).await;
+        told.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)?;
+        header_alone(&socket).await;
+        let progress = |moved| {
+            let (transfer, total) = (transfer.to_owned(), Some(bytes));
+            self.reporter.tell(Event::Progress { transfer, bytes: moved, total });
+        };
+        bulk::apart(socket, progress, move |socket, meter| give(&source, bytes, socket, meter)).await
     }
 }
 
-async fn write(socket: &mut TcpStream, bytes: &[u8]) -> Result<(), SessionError> {
-    timeout(STALLED, socket.write_all(bytes)).await.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)
+/// Sends the file, says that this is the end, and waits for the peer's.
+fn give(source: &SourceFile, bytes: u64, mut socket: &Socket, meter: &Meter) -> Result<(), SessionError> {
+    let sent = send_all(source, bytes, socket, meter).and_then(|()| Ok(source.check_unchanged()?));
+    if let Err(SessionError::Store(_)) = sent {
+        // An end in order would tell the peer that it has the file. If this fails, a length that is short has to do.
+        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+    }
+    sent?;
+    socket.shutdown(Shutdown::Write).map_err(SessionError::Cut)?;
+    let mut rest = [0; 1024];
+    loop {
+        match socket.read(&mut rest) {
+            Ok(0) => break,
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(bulk::broken(error)),
+            _ => {}
+        }
+    }
+    // Bytes that were on their way until now were lent by the file, and changed with it.
+    Ok(source.check_unchanged()?)
+}
+
+fn send_all(source: &SourceFile, bytes: u64, mut socket: &Socket, meter: &Meter) -> Result<(), SessionError> {
+    let mut sent = 0;
+    while sent < bytes {
+        match source.send_to(socket, sent, STEP).map_err(unsent)? {
+            Some(count) => sent = meter.count(count),
+            None => break,
+        }
+    }
+    let mut buffer = vec![0; if sent < bytes { STEP } else { 0 }];
+    while sent < bytes {
+        let count = source.read_at(sent, &mut buffer)?;
+        socket.write_all(&buffer[..count]).map_err(bulk::broken)?;
+        sent = meter.count(count);
+    }
+    Ok(())
+}
+
+fn unsent(error: SendError) -> SessionError {
+    match error {
+        SendError::Source(error) => error.into(),
+        SendError::Socket(error) => bulk::broken(error),
+    }
 }
 
 /// Waits until the receiver's system has the header, and gives the receiver time to read it: a tutorial receiver takes

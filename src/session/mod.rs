@@ -6,6 +6,7 @@
 //! Who dialled and who sends are two questions. `sending` and `receiving` know only the second; `inbox` and `outbox` are
 //! hosts, `sender` and `fetcher` guests, which bring one of them together with lanes that come or are dialled.
 
+mod classic_bulk;
 mod classic_inbox;
 mod classic_sender;
 mod conn;

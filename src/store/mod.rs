@@ -19,12 +19,16 @@
 //!
 //! [`walk`] lists what the named paths hold, and [`SourceFile`] reads one of them and tells when it changed meanwhile.
 //!
+//! Between a file and a socket that is neither encrypted nor hashed on its way, bytes need not pass through this program:
+//! [`SourceFile::send_to`], and [`Pipe`] with [`PartialFile::append_piped`].
+//!
 //! # The tool's own files
 //!
 //! [`StateDir`] is the state folder, [`write_secret_file`] the way any secret reaches a disk.
 
 mod area;
 mod at;
+mod direct;
 mod error;
 mod folder;
 mod intake;
@@ -36,6 +40,7 @@ mod state;
 mod taken;
 mod walk;
 
+pub use self::direct::{Pipe, SendError};
 pub use self::error::{Fault, StoreError};
 pub use self::folder::{Cleaned, Existing, Folder};
 pub use self::intake::{Intake, Placed};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::at::{self, Node};
+use super::direct::Pipe;
 use super::error::StoreError;
 use super::intake::Shared;
 use super::plan::PlannedFile;
@@ -96,19 +97,9 @@ impl PartialFile {
     /// # Errors
     /// The bytes would go beyond the declared size (then none of them is written), or the disk is full or fails.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let size = self.slot.planned().size;
-        let most = size.unwrap_or(MOST_BYTES);
-        let end = offset
-            .checked_add(bytes.len() as u64)
-            .filter(|&end| end <= most)
-            .ok_or_else(|| StoreError::BeyondDeclared { subject: self.slot.subject().into(), declared_bytes: most })?;
-        if size.is_none() {
-            self.look_at_free_space(end)?;
-        }
-        at::write_full_at(&self.file, bytes, offset)
-            .map_err(|error| StoreError::io("write", self.slot.subject(), error))?;
-        self.end.fetch_max(end, Ordering::AcqRel);
-        self.slot.release(bytes.len() as u64);
+        let end = self.admit(offset, bytes.len())?;
+        at::write_full_at(&self.file, bytes, offset).map_err(|error| self.unwritten(error))?;
+        self.note(end, bytes.len());
         Ok(())
     }
 
@@ -118,6 +109,19 @@ impl PartialFile {
     /// As [`PartialFile::write_at`].
     pub fn append(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.write_at(self.end(), bytes)
+    }
+
+    /// Writes the next `count` bytes of `pipe` after the last byte, for a single writer in order. They need not pass
+    /// through this program.
+    ///
+    /// # Errors
+    /// As [`PartialFile::write_at`]; the pipe is then of no more use.
+    pub fn append_piped(&self, pipe: &Pipe, count: usize) -> Result<(), StoreError> {
+        let offset = self.end();
+        let end = self.admit(offset, count)?;
+        pipe.empty_into(&self.file, offset, count).map_err(|error| self.unwritten(error))?;
+        self.note(end, count);
+        Ok(())
     }
 
     /// Gives up what was written after the first `bytes`.
@@ -167,6 +171,30 @@ impl PartialFile {
             }
         };
         Ok(Whole { slot, bytes, node, pending })
+    }
+
+    /// Where `count` bytes at `offset` end, if they may be written.
+    fn admit(&self, offset: u64, count: usize) -> Result<u64, StoreError> {
+        let size = self.slot.planned().size;
+        let most = size.unwrap_or(MOST_BYTES);
+        let end = offset
+            .checked_add(count as u64)
+            .filter(|&end| end <= most)
+            .ok_or_else(|| StoreError::BeyondDeclared { subject: self.slot.subject().into(), declared_bytes: most })?;
+        if size.is_none() {
+            self.look_at_free_space(end)?;
+        }
+        Ok(end)
+    }
+
+    fn unwritten(&self, error: io::Error) -> StoreError {
+        StoreError::io("write", self.slot.subject(), error)
+    }
+
+    /// `count` bytes up to `end` are on the disk.
+    fn note(&self, end: u64, count: usize) {
+        self.end.fetch_max(end, Ordering::AcqRel);
+        self.slot.release(count as u64);
     }
 
     fn look_at_free_space(&self, end: u64) -> Result<(), StoreError> {

@@ -1,8 +1,10 @@
 use std::fs::{self, File, Metadata};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::at;
+use super::direct::{self, SendError};
 use super::error::{StoreError, shown};
 
 /// What a source is.
@@ -91,6 +93,26 @@ impl SourceFile {
             Ok(read) if read == wanted => Ok(read),
             Ok(_) => Err(self.changed()),
             Err(error) => Err(StoreError::io("read", shown(&self.entry.path), error)),
+        }
+    }
+
+    /// Sends up to `most` bytes from `offset` on, as far as the listed size goes, without their passing through this
+    /// program; returns how many the socket took. They are lent to it rather than copied: until the peer has them, a
+    /// change of the file changes them too. `None` if this system can't: then read and write.
+    ///
+    /// # Errors
+    /// The file ends before its listed size, or the disk fails; or the socket does, as a write to it would.
+    pub fn send_to(&self, socket: &TcpStream, offset: u64, most: usize) -> Result<Option<usize>, SendError> {
+        let left = self.entry.bytes.saturating_sub(offset);
+        let wanted = most.min(usize::try_from(left).unwrap_or(usize::MAX));
+        match direct::send_file(&self.file, offset, socket, wanted) {
+            Some(Ok(0)) if wanted > 0 => Err(self.changed().into()),
+            Some(Ok(count)) => Ok(Some(count)),
+            Some(Err(error)) if direct::is_of_the_disk(&error) => {
+                Err(StoreError::io("read", shown(&self.entry.path), error).into())
+            }
+            Some(Err(error)) => Err(SendError::Socket(error)),
+            None => Ok(None),
         }
     }
 

@@ -1,10 +1,12 @@
 """The harness behind tests/bench/run.
 
-Works: W1 one file that can't be compressed; W3 a tree of small files; W4 one byte, from start to exit.
-A round runs nc, scp and qrdrop once each, in turn, so that every figure has a reference from the same minute: machines
-differ, and so does one machine from hour to hour. The clock runs from the start of the side that connects, with the
-other one ready, until both have ended (a server: until the client has). Ratios are to nc of the same round; figures
-are medians over the rounds. What arrived is compared byte for byte with what was sent, every time.
+Works: W1 one file that can't be compressed; W3 a tree of small files; W4 one byte, from start to exit; classic the file
+of W1 in the classic dialect.
+A round runs each program once, in turn, so that every figure has a reference from the same minute: machines differ, and
+so does one machine from hour to hour. The clock runs from the start of the side that connects, with the other one ready,
+until both have ended (a server: until the client has). Ratios are to the reference of the same round, which is nc, and
+for classic pair.c, sendfile to splice; figures are medians over the rounds. The pause that the classic dialect asks of a
+sender is taken off both programs that make it. What arrived is compared byte for byte with what was sent, every time.
 """
 import argparse
 import collections
@@ -43,7 +45,7 @@ def make_sources(folder, mib, files):
         leaf.parent.mkdir(parents=True, exist_ok=True)
         leaf.write_bytes(chance.randbytes(chance.randint(1 << 10, 16 << 10)))
     byte.write_bytes(b"1")
-    return {"W1": big, "W3": tree, "W4": byte}
+    return {"W1": big, "W3": tree, "W4": byte, "classic": big}
 
 
 def size(path):
@@ -146,6 +148,30 @@ def qrdrop(bench, source, target, folder):
     return one_shot(bench, folder, taking, lambda: b'"listening"' in said.read_bytes(), giving)
 
 
+PAUSE = 0.1  # seconds between header and data, docs/protocol.md 10.2
+
+
+def without_pause(result):
+    return result._replace(seconds=result.seconds - PAUSE)
+
+
+def pair(bench, source, target, folder):
+    port = free_port()
+    taking = [bench.pair, "take", port, target / source.name]
+    giving = [bench.pair, "give", port, source, f"{source.name}<SEPARATOR>{source.stat().st_size}"]
+    return without_pause(one_shot(bench, folder, taking, lambda: listens(port), giving))
+
+
+def classic(bench, source, target, folder):
+    port = free_port()
+    taking = [bench.qrdrop, "receive", target, "--once", "--classic", "accept", "--hidden", "--qr", "never", "--interface",
+              "127.0.0.1", "--port", port, "--state-dir", folder / "receiver-state", "--json"]
+    giving = [bench.qrdrop, "send", source, "--classic", "--to", f"127.0.0.1:{port}", "--state-dir", folder / "sender-state",
+              "--json"]
+    said = folder / "receiver.log"
+    return without_pause(one_shot(bench, folder, taking, lambda: b'"listening"' in said.read_bytes(), giving))
+
+
 def one_shot(bench, folder, taking, ready, giving):
     """A receiver that ends with its transfer, and the sender that is timed."""
     receiver = Running(bench, folder, "receiver", taking)
@@ -160,7 +186,9 @@ def one_shot(bench, folder, taking, ready, giving):
     return Result(max(sender.end, receiving.end) - sender.start, sender, receiving)
 
 
+# For each work its programs; the first is the reference.
 TOOLS = {"nc": nc, "scp AES-GCM": scp, "qrdrop": qrdrop}
+CLASSIC = {"sendfile -> splice": pair, "nc": nc, "qrdrop --classic": classic}
 
 
 def warmed(folder, amount):
@@ -177,7 +205,7 @@ def measured(bench, root, tool, work, source):
         target = folder / "target"
         target.mkdir()
         warmed(folder, size(source) + (64 << 20))
-        result = TOOLS[tool](bench, source, target, folder)
+        result = (CLASSIC if work == "classic" else TOOLS)[tool](bench, source, target, folder)
         if not same(source, target / source.name):
             raise Failed("what arrived differs from what was sent")
         return result
@@ -201,23 +229,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--qrdrop", required=True)
     parser.add_argument("--meter", required=True)
+    parser.add_argument("--pair", required=True)
     parser.add_argument("--mib", type=int, default=2048, help="size of W1")
     parser.add_argument("--files", type=int, default=10_000, help="files in W3")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--work", default="W1,W3,W4")
-    parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--tools", default=",".join({**TOOLS, **CLASSIC}), help="the ones to run, the references always")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
     bench = parser.parse_args()
-    bench.qrdrop, bench.meter = map(os.path.abspath, (bench.qrdrop, bench.meter))
-    tools = [tool for tool in bench.tools.split(",") if tool != "scp AES-GCM" or shutil.which("sshd")]
+    bench.qrdrop, bench.meter, bench.pair = map(os.path.abspath, (bench.qrdrop, bench.meter, bench.pair))
+    wanted = set(bench.tools.split(",")) - (set() if shutil.which("sshd") else {"scp AES-GCM"})
 
     with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root:
         root = pathlib.Path(root)
         sources = make_sources(root / "sources", bench.mib, bench.files)
-        print("| work | program | median | x nc | CPU s/GiB, send + receive | peak MiB, send + receive |")
+        print("| work | program | median | x reference | CPU s/GiB, send + receive | peak MiB, send + receive |")
         print("| --- | --- | --- | --- | --- | --- |")
         failed = False
         for work in bench.work.split(","):
+            reference, *others = CLASSIC if work == "classic" else TOOLS
+            tools = [reference, *(tool for tool in others if tool in wanted)]
             source, results = sources[work], {tool: [] for tool in tools}
             for run in range(bench.runs):
                 try:
@@ -230,7 +261,7 @@ def main():
                     results[tool].append(result)
             for tool in tools:
                 if results[tool]:
-                    print(row(work, tool, results[tool], results.get("nc") or results[tool], size(source)), flush=True)
+                    print(row(work, tool, results[tool], results[reference], size(source)), flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"\nW1 {bench.mib} MiB, W3 {bench.files} files, {bench.runs} rounds in `{bench.folder}`, {os.cpu_count()} cores, load {load}")
     sys.exit(failed)
