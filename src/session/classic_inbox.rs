@@ -205,7 +205,8 @@ fn store_stream(
         let (ends, told) = sync_channel(HASH_LAG_STEPS);
         let hashing = std::thread::Builder::new().spawn_scoped(scope, || hash_behind(&file, told));
         let hashing = hashing.map_err(SessionError::Cut)?;
-        let taken = Taking { socket, file: &file, most, meter, ends, told: 0 }.take(&mut scan, &first);
+        let taking = Taking { socket, file: &file, most, meter, pipe: Pipe::new(), ends, told: 0 };
+        let taken = taking.take(&mut scan, &first);
         let hash = hashing.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok::<_, SessionError>((taken, hash))
     })?;
@@ -233,6 +234,7 @@ struct Taking<'a> {
     /// What the file may have, in bytes.
     most: Option<u64>,
     meter: &'a Meter,
+    pipe: Option<Pipe>,
     /// Where the file ends, at each step for the hash.
     ends: SyncSender<u64>,
     told: u64,
@@ -242,42 +244,49 @@ impl Taking<'_> {
     /// Takes everything up to the end of the stream, after `first`, which came with the header.
     fn take(mut self, scan: &mut Scan, first: &[u8]) -> Result<(), SessionError> {
         self.write(first)?;
-        let mut pipe = Pipe::new();
         let mut buffer = vec![0; STEP];
         loop {
             // What is evidence, or could be too much, has to be looked at; all else is moved unseen.
-            let unseen = scan.opaque().min(self.most.map_or(u64::MAX, |most| most.saturating_sub(self.meter.moved())));
-            let count = match &pipe {
-                Some(through) if unseen > 0 => match through.fill(self.socket, unseen) {
-                    Ok(Some(count)) => {
-                        self.file.append_piped(through, count)?;
-                        scan.pass(count as u64);
-                        self.taken(count)?;
-                        Ok(count)
-                    }
-                    Ok(None) => {
-                        pipe = None;
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                },
-                _ => match { self.socket }.read(&mut buffer) {
-                    Ok(count) => {
-                        let parts =
-                            scan.push(&buffer[..count]).map_err(|error| SessionError::broke(error.to_string()))?;
-                        parts.into_iter().try_for_each(|part| self.write(part))?;
-                        Ok(count)
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => Err(error),
-                },
+            let room = self.most.map_or(u64::MAX, |most| most.saturating_sub(self.meter.moved()));
+            let moved = match scan.opaque().min(room) {
+                0 => None,
+                most => self.splice(scan, most)?,
             };
-            match count.map_err(bulk::broken)? {
+            let count = match moved {
+                Some(count) => count,
+                None => self.read(scan, &mut buffer)?,
+            };
+            match count {
                 0 if self.meter.is_cut() => return Err(SessionError::Interrupted),
                 0 => return self.tell(),
                 _ => {}
             }
         }
+    }
+
+    /// Moves up to `most` bytes into the file by way of the pipe; `None` if that can't be done here.
+    fn splice(&mut self, scan: &mut Scan, most: u64) -> Result<Option<usize>, SessionError> {
+        let Some(pipe) = &self.pipe else { return Ok(None) };
+        let Some(count) = pipe.fill(self.socket, most).map_err(bulk::broken)? else {
+            self.pipe = None;
+            return Ok(None);
+        };
+        self.file.append_piped(pipe, count)?;
+        scan.pass(count as u64);
+        self.taken(count)?;
+        Ok(Some(count))
+    }
+
+    fn read(&mut self, scan: &mut Scan, buffer: &mut [u8]) -> Result<usize, SessionError> {
+        let count = loop {
+            match { self.socket }.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome.map_err(bulk::broken)?,
+            }
+        };
+        let parts = scan.push(&buffer[..count]).map_err(|error| SessionError::broke(error.to_string()))?;
+        parts.into_iter().try_for_each(|part| self.write(part))?;
+        Ok(count)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
