@@ -8,10 +8,10 @@ use std::net::TcpStream;
 use super::at;
 use super::error::StoreError;
 
-/// Room in a pipe: 64 pages, so that 256 of them fit into what Linux lets a user have in pipes (64 MiB) before it makes
-/// all further ones tiny. Four times as much is no faster.
+/// Room in a pipe. A receiver spends about a tenth less CPU than with 256 KiB. 64 of them fit into what Linux lets a user
+/// other than root have in pipes; further ones stay at what the system gives.
 #[cfg(target_os = "linux")]
-const PIPE_BYTES: usize = 256 * 1024;
+const PIPE_BYTES: usize = 1024 * 1024;
 
 /// What is copied at once where a pipe can't be spliced into a file.
 const COPY_BYTES: usize = 64 * 1024;
