@@ -436,7 +436,8 @@ fn a_disk_that_is_full_in_the_middle_of_a_splice_is_told_and_the_receiver_goes_o
         return;
     }
     let scene = Scene::new();
-    let big = scene.thing("big.bin", &disk::noise(9, 3 * MIB));
+    // Even if every splice filled the pipe, there would be more than five of them.
+    let big = scene.thing("big.bin", &disk::noise(9, 8 * MIB));
     let full = watched(&scene.path("trace"), &["splice:error=ENOSPC:when=6"]);
     let mut host = scene.receive().args(["--classic", "accept"]).behind(full).listening();
     let to = host.address().to_string();

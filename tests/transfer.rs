@@ -156,6 +156,25 @@ fn the_link_may_come_on_standard_input() {
 }
 
 #[test]
+fn with_a_limit_a_transfer_takes_the_time_that_it_must_and_arrives() {
+    let scene = Scene::new();
+    let source = scene.thing("a.bin", &disk::noise(1, 300_000));
+    for classic in [false, true] {
+        let mut host = scene.receive().args(["--yes", "--classic", "accept"]).listening();
+        let to = if classic { host.address().to_string() } else { host.qrdrop_link() };
+        let flags: &[&str] = if classic { &["--classic"] } else { &[] };
+        let sent = scene.send(&source).args(["--limit", "300kB/s", "--to", &to]).args(flags).run().with(0);
+        let seconds = sent.one("finished")["seconds"].as_f64().expect("`seconds` is a number");
+        assert!(seconds > 0.7, "three quarters had to wait for a quarter of a second each, not {seconds} s in all");
+        host.program.event("finished");
+        host.stopped().with(0);
+    }
+    assert_eq!(disk::hash(&scene.inbox().join("a.bin")), disk::hash(&source));
+    assert_eq!(disk::hash(&scene.inbox().join("a (1).bin")), disk::hash(&source));
+    scene.send(&source).args(["--limit", "12"]).run().with(2);
+}
+
+#[test]
 fn a_sender_with_the_phone_link_is_verified_to_itself_and_counts_as_private_for_yes() {
     let scene = Scene::new();
     let source = scene.thing("a", b"a");

@@ -90,7 +90,7 @@ impl Sending<'_> {
             }
         };
         if self.send.classic {
-            return classic(walked, receiver, source, self.ui.clone()).await;
+            return classic(walked, receiver, self.manner().brake, source, self.ui.clone()).await;
         }
         let identity = Identity::fresh(&[]);
         let identity =
@@ -185,7 +185,13 @@ fn left_out(walked: &Walk) -> Vec<(String, String)> {
 }
 
 /// The tutorial's protocol has room for one file.
-async fn classic(mut walked: Walk, receiver: &Receiver, source: Option<IpAddr>, reporter: Arc<dyn Reporter>) -> Ended {
+async fn classic(
+    mut walked: Walk,
+    receiver: &Receiver,
+    brake: Option<Arc<Brake>>,
+    source: Option<IpAddr>,
+    reporter: Arc<dyn Reporter>,
+) -> Ended {
     if receiver.classic == Some(false) {
         return Err(failed(Failure::new(
             ExitCode::Refused,
@@ -201,6 +207,6 @@ async fn classic(mut walked: Walk, receiver: &Receiver, source: Option<IpAddr>, 
             "send one file, or pack the folder first",
         )));
     };
-    ClassicSender { entry, source, reporter }.send(&receiver.addresses()).await?;
+    ClassicSender { entry, brake, source, reporter }.send(&receiver.addresses()).await?;
     Ok(Done::well("everything is sent"))
 }

@@ -18,6 +18,7 @@ use crate::classic;
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Failure, Offer, OfferedEntry, Peer, Reporter};
 use crate::net::dial;
 use crate::store::{SendError, SourceEntry, SourceFile};
+use crate::transfer::Brake;
 
 /// How long the peer's system may take to acknowledge the header.
 const HEADER_ACK: Duration = Duration::from_secs(2);
@@ -32,6 +33,8 @@ const HEADER_READ: Duration = Duration::from_millis(100);
 pub struct ClassicSender {
     /// What is sent.
     pub entry: SourceEntry,
+    /// What keeps it below a rate.
+    pub brake: Option<Arc<Brake>>,
     /// The address to send from, if one was asked for.
     pub source: Option<IpAddr>,
     /// Where it is told.
@@ -95,13 +98,21 @@ impl ClassicSender {
             let (transfer, total) = (transfer.to_owned(), Some(bytes));
             self.reporter.tell(Event::Progress { transfer, bytes: moved, total });
         };
-        bulk::apart(socket, progress, move |socket, meter| give(&source, bytes, socket, meter)).await
+        let brake = self.brake.clone();
+        let give = move |socket: &Socket, meter: &Meter| give(&source, bytes, brake.as_deref(), socket, meter);
+        bulk::apart(socket, progress, give).await
     }
 }
 
 /// Sends the file, says that this is the end, and waits for the peer's.
-fn give(source: &SourceFile, bytes: u64, mut socket: &Socket, meter: &Meter) -> Result<(), SessionError> {
-    let sent = send_all(source, bytes, socket, meter).and_then(|()| Ok(source.check_unchanged()?));
+fn give(
+    source: &SourceFile,
+    bytes: u64,
+    brake: Option<&Brake>,
+    mut socket: &Socket,
+    meter: &Meter,
+) -> Result<(), SessionError> {
+    let sent = send_all(source, bytes, brake, socket, meter).and_then(|()| Ok(source.check_unchanged()?));
     if let Err(SessionError::Store(_)) = sent {
         // An end in order would tell the peer that it has the file. If this fails, a length that is short has to do.
         let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
@@ -120,16 +131,30 @@ fn give(source: &SourceFile, bytes: u64, mut socket: &Socket, meter: &Meter) -> 
     Ok(source.check_unchanged()?)
 }
 
-fn send_all(source: &SourceFile, bytes: u64, mut socket: &Socket, meter: &Meter) -> Result<(), SessionError> {
+fn send_all(
+    source: &SourceFile,
+    bytes: u64,
+    brake: Option<&Brake>,
+    mut socket: &Socket,
+    meter: &Meter,
+) -> Result<(), SessionError> {
+    let step = brake.map_or(STEP, |brake| STEP.min(brake.step()));
+    let due = |sent| {
+        if let Some(brake) = brake {
+            brake.pass(step.min(usize::try_from(bytes - sent).unwrap_or(usize::MAX)));
+        }
+    };
     let mut sent = 0;
     while sent < bytes {
-        match source.send_to(socket, sent, STEP).map_err(unsent)? {
+        due(sent);
+        match source.send_to(socket, sent, step).map_err(unsent)? {
             Some(count) => sent = meter.count(count),
             None => break,
         }
     }
-    let mut buffer = vec![0; if sent < bytes { STEP } else { 0 }];
+    let mut buffer = vec![0; if sent < bytes { step } else { 0 }];
     while sent < bytes {
+        due(sent);
         let count = source.read_at(sent, &mut buffer)?;
         socket.write_all(&buffer[..count]).map_err(bulk::broken)?;
         sent = meter.count(count);

@@ -211,7 +211,9 @@ impl Transfers {
                 if self.list.len() >= OFFERS {
                     self.list.retain(|known| known.line.is_some());
                 }
-                let offer = Offer { entries: Vec::new(), ..offer.clone() };
+                // One tells whether it is a text; a thousand names are of no use any more.
+                let entries = offer.entries.iter().take(1).cloned().collect();
+                let offer = Offer { entries, ..offer.clone() };
                 self.list.push(Transfer { offer, stored: 0, path: None, line: None });
                 None
             }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use crate::events::{Board, Dialect, Event, ExitCode, Failure, Label, Offer, Peer, Question, Way};
+use crate::events::{
+    Board, Dialect, EntryKind, Event, ExitCode, Failure, Label, Offer, OfferedEntry, Peer, Question, Way,
+};
 use crate::names::is_hidden_char;
 use crate::ui::screen::{Effect, Screen};
 use crate::ui::style::Surroundings;
@@ -341,6 +343,22 @@ fn a_script_that_wants_silence_still_hears_errors() {
         screen.work(SMALL, now).log,
         ["error: `Pixel` went away after 3.2 MB of 214 MB", "hint: send again to go on"]
     );
+}
+
+#[test]
+fn one_file_is_called_a_file_at_the_end_and_a_text_a_text() {
+    for (kind, called) in [(EntryKind::File, "✓ 1 file, 3 B to"), (EntryKind::Text, "✓ a text to")] {
+        let mut screen = Screen::new(&options(), PIPE);
+        let now = Instant::now();
+        let entries = vec![OfferedEntry { name: "a".into(), bytes: Some(3), kind }];
+        screen.tell(&Event::Offer(Offer { files: 1, entries, ..offer(1, 3) }), now);
+        screen.tell(&Event::Accepted { transfer: "1".into() }, now);
+        screen.work(SMALL, now);
+        let (transfer, label) = ("1".into(), Label::Verified);
+        screen.tell(&Event::Finished { transfer, files: 1, bytes: 3, seconds: 0.1, label }, now);
+        let log = screen.work(SMALL, now).log;
+        assert!(log[0].starts_with(called), "{log:?}");
+    }
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn classic_sender(content: &[u8]) -> (Sending, ClassicSender) {
     let reporter = Recorder::answering([]);
     let source = sending(&[("a.csv", content)], &reporter);
     let entry: SourceEntry = source.sender.entries[0].clone();
-    (source, ClassicSender { entry, source: None, reporter })
+    (source, ClassicSender { entry, brake: None, source: None, reporter })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,10 +67,7 @@ pub(in crate::ui) const A_TEXT: &str = "a text";
 
 /// `1,000 files, 214 MB`, or [`A_TEXT`].
 pub(in crate::ui) fn contents(offer: &Offer) -> String {
-    if offer.entries_left_out == 0
-        && offer.files == 1
-        && offer.entries.iter().all(|entry| entry.kind == EntryKind::Text)
-    {
+    if offer.files == 1 && matches!(offer.entries.as_slice(), [entry] if entry.kind == EntryKind::Text) {
         return A_TEXT.to_owned();
     }
     let size = offer.bytes.map_or_else(|| "size unknown".to_owned(), human_bytes);
