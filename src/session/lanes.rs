@@ -23,9 +23,12 @@ use crate::transfer::{Incoming, LaneError, LaneStream, Outgoing, receive_lane, s
 /// out much sooner by its silence on the control connection, which ends the session and cuts its lanes.
 const LANE_SILENCE: Duration = Duration::from_secs(5 * 60);
 
-/// What a lane takes from its socket in one call: rustls alone asks for 4 KiB at a time. (What it holds back for writing
-/// stays at its 64 KiB: records are allocated one by one, and more of them at a time is more than the allocator keeps.)
-const READ_AHEAD: usize = 256 * 1024;
+/// What a lane takes from its socket in one call: rustls alone asks for 4 KiB at a time. More does not stay in the cache.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Records that a lane holds for its socket: a piece of 64 KiB with its frame goes out in one call. The 64 KiB of rustls
+/// leave a few bytes of it for another one; much more is more than the allocator keeps from one piece to the next.
+const WRITE_ROOM: usize = 72 * 1024;
 
 /// The session's secret, from which every lane is proven.
 pub(super) type LaneSecret = Zeroizing<[u8; EXPORTER_BYTES]>;
@@ -187,7 +190,8 @@ impl LaneHandle {
     {
         let work = move || {
             let mut handle = self;
-            let (conn, socket) = stream.into_parts();
+            let (mut conn, socket) = stream.into_parts();
+            conn.set_buffer_limit(Some(WRITE_ROOM));
             let mut stream = StreamOwned::new(conn, LaneSocket(BufReader::with_capacity(READ_AHEAD, socket)));
             handle.ended = handle.lanes.work.run(&mut stream);
             // The other end may be waiting for ours before it closes; if it has gone, nobody does.

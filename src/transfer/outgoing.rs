@@ -18,6 +18,11 @@ use crate::wire::{
     Pack, Packed, Verdict, Withdraw, header_of_piece,
 };
 
+/// What is read, hashed and sent in one go: it stays in the cache of its core from the first to the last of these, which a
+/// longer piece does not. No longer than a frame may be.
+const PIECE: usize = 64 * 1024;
+const _: () = assert!(PIECE <= PIECE_CAP);
+
 /// Files up to this many bytes travel in packs: below it the cost of a file is its frames and system calls, above it
 /// its bytes.
 const SMALL: u64 = 128 * 1024;
@@ -241,7 +246,7 @@ impl Outgoing {
 /// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was under way on this
 /// lane is then not sent.
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
-    let mut buffer = vec![0; HEADER_LEN + PIECE_CAP];
+    let mut buffer = vec![0; HEADER_LEN + PIECE];
     let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
     while !outgoing.retires() {
         let Some(work) = outgoing.next_work() else { break };
@@ -300,7 +305,7 @@ fn send_chunk(
         }
         let mut done = 0;
         while done < len {
-            let piece = PIECE_CAP.min((len - done) as usize);
+            let piece = PIECE.min((len - done) as usize);
             let framed = &mut buffer[..HEADER_LEN + piece];
             if let Err(error) = file.source.read_at(offset + done, &mut framed[HEADER_LEN..]) {
                 return withdraw(wire.stream, outgoing, file, &error);
@@ -347,7 +352,7 @@ impl<S: LaneStream> Wire<'_, S> {
         let len = bytes.len() - HEADER_LEN;
         let counted = |done: usize| (done as u64 * plain).checked_div(len as u64).unwrap_or(0);
         let brake = self.outgoing.manner.brake.as_deref();
-        let most = brake.map_or(PIECE_CAP, |brake| PIECE_CAP.min(brake.step()));
+        let most = brake.map_or(PIECE, |brake| PIECE.min(brake.step()));
         let mut done = 0;
         while done < len {
             let piece = most.min(len - done);
@@ -470,7 +475,7 @@ fn hash_source(entry: &SourceEntry, buffer: &mut [u8]) -> Result<Hash, StoreErro
     let mut hasher = blake3::Hasher::new();
     let mut done = 0;
     while done < entry.bytes {
-        let bytes = &mut buffer[..PIECE_CAP.min((entry.bytes - done) as usize)];
+        let bytes = &mut buffer[..PIECE.min((entry.bytes - done) as usize)];
         source.read_at(done, bytes)?;
         hasher.update(bytes);
         done += bytes.len() as u64;
