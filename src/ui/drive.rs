@@ -66,9 +66,13 @@ impl Shared {
     /// Changes the screen and wakes who draws it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Screen) -> T) -> T {
         let mut state = self.lock();
+        let before = (state.screen.dirty, state.screen.closing, state.screen.wants_keys());
         let result = change(&mut state.screen);
         state.screen.dirty = true;
-        self.changed.notify_all();
+        // Who draws has been woken by the first of many changes, and needs no other call for the rest.
+        if before != (true, state.screen.closing, state.screen.wants_keys()) {
+            self.changed.notify_all();
+        }
         result
     }
 

@@ -18,6 +18,10 @@ use crate::names::is_hidden_char;
 /// From here on progress is left out: at four a second for each of 50 transfers this is more than a second behind.
 const PROGRESS_WAITS_BELOW: usize = 256;
 
+/// Bytes written at once, if so many wait: ten thousand small files are as many lines, of which a call each would cost
+/// more than storing some of them.
+const WRITTEN_AT_ONCE: usize = 64 * 1024;
+
 /// Bytes that may wait for a paused reader: some 200,000 `stored` lines; beyond, lines are lost and counted.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
@@ -90,7 +94,9 @@ impl Output {
         }
         queue.bytes += line.len();
         queue.lines.push_back(line);
-        self.shared.1.notify_one();
+        if queue.lines.len() == 1 {
+            self.shared.1.notify_one();
+        }
     }
 
     /// Waits until all is written or the reader is gone; says how many lines were lost. A paused reader is waited for,
@@ -110,17 +116,23 @@ impl Output {
 fn write_all(shared: &(Mutex<Queue>, Condvar), mut sink: impl Write) {
     let mut open = true;
     loop {
-        let line = {
+        let lines = {
             let mut queue = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
             while queue.lines.is_empty() && !queue.closing {
                 queue = shared.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            let Some(line) = queue.lines.pop_front() else { return };
-            queue.bytes -= line.len();
-            line
+            let Some(mut lines) = queue.lines.pop_front() else { return };
+            while let Some(line) = queue.lines.front()
+                && lines.len() + line.len() <= WRITTEN_AT_ONCE
+            {
+                lines.push_str(line);
+                queue.lines.pop_front();
+            }
+            queue.bytes -= lines.len();
+            lines
         };
-        // Flushed one by one: a script acts on each line as it comes. After the first error nobody reads any more.
-        open = open && sink.write_all(line.as_bytes()).and_then(|()| sink.flush()).is_ok();
+        // Nothing is held back: a script acts on each line as it comes. After the first error nobody reads any more.
+        open = open && sink.write_all(lines.as_bytes()).and_then(|()| sink.flush()).is_ok();
     }
 }
 

@@ -34,6 +34,7 @@ const TEXT = {
 			refused: 'the computer said no', finished: 'stored and checked', stored: 'stored and checked', failed: 'not complete',
 			lost: 'choose it again', saved: 'downloaded and checked', linked: 'your browser is downloading it', folder: 'folder',
 		},
+		failed: 'failed',
 		large: (size) => `Larger than ${size}: this page can’t decrypt it in memory. It would cross the Wi-Fi unencrypted, if someone at the computer agrees. Or start qrdrop there with --https.`,
 	},
 };
@@ -98,9 +99,12 @@ function chooser(id, label, properties, name, look = '') {
 // What could turn or hide the end of a name (UAX 9), and what has no shape of its own.
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Safe to read, and cut in the middle: the end of a name tells what it is. */
+/** Safe to read. */
+const inert = (text) => text.slice(0, 4000).replace(HIDDEN, '\ufffd');
+
+/** The same, cut in the middle: the end of a name tells what it is. */
 function shown(name) {
-	const letters = [...name.slice(0, 4000).replace(HIDDEN, '\ufffd')];
+	const letters = [...inert(name)];
 	const room = Math.max(28, Math.min(64, Math.floor(innerWidth / 10)));
 	if (letters.length > room) letters.splice(room - 15, letters.length - room + 1, '…');
 	return letters.join('');
@@ -203,7 +207,7 @@ function render() {
 	const large = state === 'outbox' && warned.has('all') && !view.all.state && words.large(size(known.sealed_max));
 	document.documentElement.dataset.state = { again: 'ready', expired: 'gone', over: 'done' }[state] || state;
 	say(statusTitle, view.checking ? words.checking : head);
-	say(statusText, view.trouble || large || (reason ? shown(reason) : hint));
+	say(statusText, view.trouble || large || (reason ? inert(reason) : hint));
 	statusText.hidden = !statusText.textContent;
 	shape(statusIcon, STATE_ICONS[state] || 'alert');
 	here.hidden = state !== 'other-tab';
@@ -279,9 +283,9 @@ function renderRow(row, { id, kind, text: content, path, bytes, sent, state: now
 	const moving = now === 'sending' || now === 'getting';
 	row.bar.style.transform = `scaleX(${moving && bytes ? Math.min(1, sent / bytes) : 0})`;
 	const whole = kind === 'folder' ? words.is.folder : size(bytes);
-	const parts = moving ? [words.of(size(sent), whole), ...pace(row, bytes, sent)] : [whole, words.is[now]];
+	const parts = moving ? [words.of(size(sent), whole), ...pace(row, bytes, sent)] : [whole, now === 'failed' ? words.failed : words.is[now]];
 	if (name && name !== path) parts.push(words.as(shown(name)));
-	if (reason) parts.push(shown(reason));
+	if (reason) parts.push(inert(reason));
 	const large = warned.has(id) && !now && words.large(size(view.known.sealed_max));
 	say(row.detail, large || parts.filter(Boolean).join(' · '));
 }
