@@ -2,13 +2,13 @@
 //!
 //! A connection goes through these, outermost first:
 //!
-//! 1. [`framed`] looks at every request head before hyper does ([`head`]), and holds the limits in time.
-//! 2. [`routes`] checks what any request must have, and finds out what it is for.
-//! 3. [`sessions`] says who asks: a page signs each request with keys ([`keys`]) that come from the token in the link.
-//! 4. [`api`] and [`upload`] do what the page asks for; what they read and say is sealed ([`seal`]).
-//! 5. [`transfers`] hold what a page sends, beyond connections and reloads, and [`run`] sees each through to its end.
+//! 1. `framed` looks at every request head before hyper does (`head`), and holds the limits in time.
+//! 2. `routes` checks what any request must have, and finds out what it is for.
+//! 3. `sessions` says who asks: a page signs each request with keys (`keys`) that come from the token in the link.
+//! 4. `api` and `upload` do what the page asks for; what they read and say is sealed (`seal`).
+//! 5. `transfers` hold what a page sends, beyond connections and reloads, and `run` sees each through to its end.
 //!
-//! [`giving`] is the other direction: what [`taking`] a guest has of an outbox. [`curl`] and the paths of [`giving`] are
+//! `giving` is the other direction: what `taking` a guest has of an outbox. `curl` and the paths of `giving` are
 //! for programs without a script.
 
 mod answer;
