@@ -83,7 +83,8 @@ pub(super) async fn answer(
         Ok(Entrance::Browser(visitor)) => Ok(Some(Caller::Browser(visitor))),
         Ok(Entrance::Lane(handle, stream)) => handle.run(*stream).map(|()| None),
         // A stranger who only knocked and left is not worth a person's attention.
-        Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow) => Ok(None),
+        // Nor is a lane that came after its session's last word, as one does that was dialled just before.
+        Err(SessionError::Cut(_) | SessionError::Silent | SessionError::TooSlow | SessionError::NoSession) => Ok(None),
         // Where a person took part; a stranger alone can't fail the command.
         Err(SessionError::CodeDiffers(who @ (Unconfirmed::Here | Unconfirmed::There))) => {
             let given_up = matches!(who, Unconfirmed::Here);
@@ -228,8 +229,7 @@ async fn admit<'a, S: Channel>(
             Ok(Admitted::Comparing(code, turn))
         }
         Method::Lane { session, lane, proof } => {
-            let admitted = host.lanes.admit(&session, lane, &proof, binding);
-            let (ours, open) = admitted.ok_or_else(|| SessionError::Pairing("no such session".to_owned()))?;
+            let (ours, open) = host.lanes.admit(&session, lane, &proof, binding)?;
             conn.send(&Proof(ours)).await?;
             Ok(Admitted::Lane(lane, open))
         }

@@ -36,6 +36,9 @@ pub enum SessionError {
     /// The peer could not prove that it knows the secret, or its TLS is not ours.
     #[error("pairing failed: {0}")]
     Pairing(String),
+    /// A lane of a session that is over, or never was.
+    #[error("pairing failed: no such session")]
+    NoSession,
     /// Somebody did not confirm the six digits.
     #[error("the codes were not confirmed as the same: {0}")]
     CodeDiffers(Unconfirmed),
@@ -140,7 +143,9 @@ impl SessionError {
     pub(super) fn parting(&self) -> Option<Refuse> {
         let (code, text) = match self {
             SessionError::Broke(_) => (RefuseCode::Malformed, self.to_string()),
-            SessionError::TooSlow | SessionError::Pairing(_) => (RefuseCode::Pairing, self.to_string()),
+            SessionError::TooSlow | SessionError::Pairing(_) | SessionError::NoSession => {
+                (RefuseCode::Pairing, self.to_string())
+            }
             SessionError::CodeDiffers(_) => (RefuseCode::CodeDiffers, self.to_string()),
             SessionError::Store(error) if error.is_disk_full() => (RefuseCode::DiskFull, error.for_peer().to_owned()),
             SessionError::Store(error) => (RefuseCode::Storage, error.for_peer().to_owned()),
@@ -163,7 +168,7 @@ impl SessionError {
             SessionError::Cut(_) | SessionError::Silent => {
                 (ExitCode::Incomplete, "nothing half-done was kept under a final name; check the network and try again")
             }
-            SessionError::TooSlow | SessionError::Pairing(_) => {
+            SessionError::TooSlow | SessionError::Pairing(_) | SessionError::NoSession => {
                 (ExitCode::Pairing, "scan the code that is on the other screen now")
             }
             SessionError::Broke(_) => (

@@ -42,8 +42,8 @@ enum State {
     Fresh,
     /// There were so many lanes with that rate before the last growth.
     Grown(u16, f64),
-    /// More did not pay beyond this rate.
-    Settled(f64),
+    /// More than so many did not pay; they have reached that rate.
+    Settled(u16, f64),
 }
 
 impl Growth {
@@ -53,10 +53,11 @@ impl Growth {
         let (state, wanted) = match self.state {
             State::Fresh => (State::Grown(open, rate), more),
             State::Grown(_, before) if rate >= PAYS * before && more > open => (State::Grown(open, rate), more),
-            State::Grown(_, before) if rate >= PAYS * before => (State::Settled(rate), open),
-            State::Grown(lanes, before) => (State::Settled(before.max(rate)), lanes.min(open)),
-            State::Settled(best) if rate < SLUMP * best => (State::Fresh, open),
-            State::Settled(best) => (State::Settled(best.max(rate)), open),
+            State::Grown(_, before) if rate >= PAYS * before => (State::Settled(open, rate), open),
+            State::Grown(lanes, before) => (State::Settled(lanes, before.max(rate)), lanes.min(open)),
+            State::Settled(_, best) if rate < SLUMP * best => (State::Fresh, open),
+            // A lane that is to end may take longer than a window to do so.
+            State::Settled(lanes, best) => (State::Settled(lanes, best.max(rate)), lanes.min(open)),
         };
         self.state = state;
         wanted
@@ -82,6 +83,7 @@ pub(super) async fn grow(
     };
     loop {
         let open = lanes.count() as u16;
+        lanes.keep(wanted);
         let mut opened = JoinSet::new();
         for lane in numbers.by_ref().take(usize::from(wanted.saturating_sub(open))) {
             let (way, lanes) = (Arc::clone(&way), Arc::clone(&lanes));
@@ -91,7 +93,6 @@ pub(super) async fn grow(
             });
         }
         while opened.join_next().await.is_some() {}
-        lanes.retire(open.saturating_sub(wanted));
         let (began, before) = (Instant::now(), lanes.bytes());
         sleep(window).await;
         let rate = (lanes.bytes() - before) as f64 / began.elapsed().as_secs_f64();
@@ -144,8 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn lanes_that_did_not_pay_are_taken_back_however_long_they_take_to_end() {
+        let mut growth = Growth { most: 16, state: State::Fresh };
+        let asked = [1, 2, 2, 2, 1].map(|open| growth.after(open, 100.0));
+        assert_eq!(asked, [2, 1, 1, 1, 1]);
+    }
+
+    #[test]
     fn a_slump_makes_it_try_again() {
-        let mut growth = Growth { most: 16, state: State::Settled(100.0) };
+        let mut growth = Growth { most: 16, state: State::Settled(2, 100.0) };
         assert_eq!([growth.after(2, 90.0), growth.after(2, 40.0), growth.after(2, 40.0)], [2, 2, 4]);
     }
 

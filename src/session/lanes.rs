@@ -163,10 +163,10 @@ impl Lanes {
         self.work.bytes()
     }
 
-    /// Lets so many of them end before their time. Only who sends can end a lane.
-    pub(super) fn retire(&self, lanes: u16) {
+    /// Lets those beyond `most` end before their time. Only who sends can end a lane.
+    pub(super) fn keep(&self, most: u16) {
         if let LaneWork::Send(outgoing) = &self.work {
-            outgoing.retire(lanes);
+            outgoing.keep(most);
         }
     }
 }
@@ -229,22 +229,23 @@ impl LaneRegistry {
         Ok(Registration { registry: self, name })
     }
 
-    /// The host's proof for a lane that proves itself and is not there yet.
+    /// The host's proof for a lane that proves itself and is not there yet. Who does not can't tell whether there is such a
+    /// session.
     pub(super) fn admit(
         &self,
         name: &[u8; 16],
         lane: u16,
         theirs: &[u8],
         binding: &Binding,
-    ) -> Option<(LaneProof, Arc<OpenSession>)> {
-        let session = lock(&self.open).get(name).cloned()?;
+    ) -> Result<(LaneProof, Arc<OpenSession>), SessionError> {
+        let session = lock(&self.open).get(name).cloned().ok_or(SessionError::NoSession)?;
         let proven = proof::verify(session.secret.as_slice(), Purpose::Lane, Direction::Client, binding, theirs);
         let free = lane < session.most && !lock(&session.lanes.open).contains_key(&lane);
         if !proven || !free || session.guest != binding.client {
-            return None;
+            return Err(SessionError::Pairing("no such session".to_owned()));
         }
         let ours = proof::prove(session.secret.as_slice(), Purpose::Lane, Direction::Server, binding);
-        Some((ours, session))
+        Ok((ours, session))
     }
 }
 

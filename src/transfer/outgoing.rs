@@ -57,8 +57,9 @@ pub struct Outgoing {
     manner: Manner,
     pace: Mutex<Pace>,
     bytes: AtomicU64,
-    /// Lanes that are to end before everything is sent.
-    retired: AtomicU16,
+    /// Lanes that send, and how many of them may.
+    active: AtomicU16,
+    most: AtomicU16,
     stopped: AtomicBool,
 }
 
@@ -116,7 +117,8 @@ impl Outgoing {
             manner,
             pace: Mutex::default(),
             bytes: AtomicU64::new(0),
-            retired: AtomicU16::new(0),
+            active: AtomicU16::new(0),
+            most: AtomicU16::new(u16::MAX),
             stopped: AtomicBool::new(false),
         }
     }
@@ -141,15 +143,9 @@ impl Outgoing {
         std::mem::take(&mut *lock(&self.failed))
     }
 
-    /// Lets so many lanes end after what they are at; the others send the rest. Never as many as there are.
-    pub fn retire(&self, lanes: u16) {
-        self.retired.store(lanes, Ordering::Relaxed);
-    }
-
-    /// Whether a lane is to end now, which only one of them is told.
-    fn retires(&self) -> bool {
-        let one_less = |lanes: u16| lanes.checked_sub(1);
-        self.retired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    /// Lets the lanes beyond `most`, which is at least 1, end after what they are at; the others send the rest.
+    pub fn keep(&self, most: u16) {
+        self.most.store(most.max(1), Ordering::Relaxed);
     }
 
     /// Makes every lane end at its next step.
@@ -240,6 +236,36 @@ impl Outgoing {
     }
 }
 
+/// A lane that sends, counted as long as it does.
+struct Active<'a> {
+    outgoing: &'a Outgoing,
+    counted: bool,
+}
+
+impl<'a> Active<'a> {
+    fn begin(outgoing: &'a Outgoing) -> Self {
+        outgoing.active.fetch_add(1, Ordering::Relaxed);
+        Active { outgoing, counted: true }
+    }
+
+    /// Whether this one is too many. Those that leave are off the count at once, so that never all of them do.
+    fn leaves(&mut self) -> bool {
+        let most = self.outgoing.most.load(Ordering::Relaxed);
+        let one_less = |active: u16| (active > most).then(|| active - 1);
+        let leaves = self.outgoing.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        self.counted = !leaves;
+        leaves
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.outgoing.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Sends on one lane until nothing is left, then waits until the receiver has read it all.
 ///
 /// # Errors
@@ -248,7 +274,8 @@ impl Outgoing {
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
     let mut buffer = vec![0; HEADER_LEN + PIECE];
     let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
-    while !outgoing.retires() {
+    let mut active = Active::begin(outgoing);
+    while !active.leaves() {
         let Some(work) = outgoing.next_work() else { break };
         match work {
             Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut squeezer, &mut buffer)?,

@@ -201,6 +201,23 @@ async fn lanes_are_let_in_by_the_sessions_secret_key_and_number_alone() {
     open.still_works().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_comes_after_its_session_is_turned_away_and_nobody_is_bothered() {
+    let theirs = Recorder::answering([]);
+    let mut open = open(rules(), &theirs);
+    let (visit, go, key) = accepted_with_key(&open, &[file("a", 1)]).await;
+    let way = visit.lane_way();
+    drop(visit);
+    assert_eq!(open.ended().await, Err(ExitCode::Incomplete));
+    let told = || theirs.events().iter().filter(|event| matches!(event, Event::Failed { .. })).count();
+    assert_eq!(told(), 1, "the transfer itself");
+    for _ in 0..3 {
+        assert!(matches!(open_lane(&way, &key, go.session, 1).await, Err(SessionError::Refused(_))));
+    }
+    open.still_works().await;
+    assert_eq!(told(), 1);
+}
+
 /// A guest whose key the test holds, so that it can open lanes.
 async fn accepted_with_key(open: &Open, entries: &[Entry]) -> (Visit, Go, Identity) {
     let key = Identity::fresh(&[]).unwrap();

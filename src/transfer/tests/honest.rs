@@ -9,14 +9,16 @@ use crate::wire::{CHUNK_LEN, Fault, LaneEnd, Verdict, frame};
 /// Sends everything over `lanes` lanes of pipes that hold `capacity` bytes, and checks it.
 fn passes(contents: &[Vec<u8>], capacity: usize, lanes: usize) {
     for compress in [Compress::Never, Compress::Auto, Compress::Always] {
-        passes_with(contents, capacity, lanes, compress);
+        passes_with(contents, capacity, lanes, u16::MAX, compress);
     }
 }
 
-fn passes_with(contents: &[Vec<u8>], capacity: usize, lanes: usize, compress: Compress) {
+/// The same with `most` lanes that may stay.
+fn passes_with(contents: &[Vec<u8>], capacity: usize, lanes: usize, most: u16, compress: Compress) {
     let source = Source::of(contents);
     let mut receiver = Receiver::awaiting(&source.sizes());
     let outgoing = source.outgoing_with(|_| Verdict::Take, compress);
+    outgoing.keep(most);
     thread::scope(|scope| {
         for _ in 0..lanes {
             let (mut ours, theirs) = duplex(capacity);
@@ -39,6 +41,13 @@ fn passes_with(contents: &[Vec<u8>], capacity: usize, lanes: usize, compress: Co
     assert_eq!((outgoing.bytes(), receiver.incoming.bytes()), (total, total));
     assert!(!receiver.incoming.is_committing());
     receiver.intake.finish().unwrap();
+}
+
+#[test]
+fn lanes_that_are_too_many_end_and_the_one_that_stays_sends_the_rest() {
+    for most in [0, 1, 2] {
+        passes_with(&[pattern(9 * CHUNK_LEN), pattern(7)], 64 * 1024, 4, most, Compress::Never);
+    }
 }
 
 #[test]
@@ -97,7 +106,7 @@ proptest::proptest! {
     ) {
         let content = |(len, text)| if text { pattern(len) } else { noise(len) };
         let contents: Vec<_> = contents.into_iter().map(content).collect();
-        passes_with(&contents, 64 * 1024, lanes, Compress::Always);
+        passes_with(&contents, 64 * 1024, lanes, u16::MAX, Compress::Always);
     }
 }
 
