@@ -8,8 +8,8 @@ use std::net::TcpStream;
 use super::at;
 use super::error::StoreError;
 
-/// Room in a pipe. A receiver spends about a tenth less CPU than with 256 KiB. 64 of them fit into what Linux lets a user
-/// other than root have in pipes; further ones stay at what the system gives.
+/// Room in a pipe: the most that a user other than root may ask for. 64 of them fit into what Linux lets such a user have in
+/// pipes; further ones stay at what the system gives.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 1024 * 1024;
 
