@@ -11,7 +11,7 @@ use qrdrop::net::accept;
 use qrdrop::net::gate::Gate;
 use qrdrop::net::listen::{PortChoice, bind};
 use qrdrop::pairing::Identity;
-use qrdrop::session::{Classic, Host, Inbox, InboxRules, Level};
+use qrdrop::session::{Classic, Host, Inbox, InboxRules, Level, Memory};
 use qrdrop::store::{Folder, IfExists};
 use qrdrop::web::{Share, Web};
 use qrdrop::wire::Role;
@@ -59,7 +59,8 @@ impl Hosting {
         let (told, identity) = (Arc::<Told>::default(), Identity::fresh(&[here]).unwrap());
         let (host, _) = Host::new(identity, "test".to_owned(), Role::Inbox, None, false, told.clone());
         let rules = InboxRules { yes, if_exists: IfExists::Rename, max_size: Some(1 << 20), classic: Classic::Off };
-        let inbox = Inbox::new(Arc::clone(&host), Folder::open(folder.path()).unwrap(), rules);
+        let inbox =
+            Inbox::new(Arc::clone(&host), Folder::open(folder.path()).unwrap(), rules, Memory::open(None).unwrap());
         let web = Web::new(Share::Inbox(Arc::clone(&inbox)), https_only);
         let bound = bind(PortChoice::Exactly(0), Some(&[here])).unwrap();
         let (arrivals, mut arrived) = mpsc::channel(64);

@@ -85,6 +85,9 @@ pub(super) struct Receive {
     /// Refuse transfers that are larger than this, e.g. 2GB
     #[arg(long, value_name = "SIZE", value_parser = size, env = "QRDROP_MAX_SIZE")]
     pub(super) max_size: Option<u64>,
+    /// With `--from`, how long the outbox is looked for after a cut
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "QRDROP_RETRY")]
+    pub(super) retry: Duration,
     /// What to do with senders that speak the tutorial's plain protocol
     #[arg(long, value_name = "WHAT", default_value = "ask", env = "QRDROP_CLASSIC")]
     pub(super) classic: ClassicMode,
@@ -162,6 +165,9 @@ pub(super) struct Send {
     /// Send at most so many bytes a second, like 500kB or 20MB
     #[arg(value_parser = rate, long, value_name = "RATE", env = "QRDROP_LIMIT")]
     pub(super) limit: Option<NonZeroU64>,
+    /// How long the receiver is looked for after a cut
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "QRDROP_RETRY")]
+    pub(super) retry: Duration,
     /// Send what symbolic links point to
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_FOLLOW_LINKS")]
     pub(super) follow_links: bool,

@@ -36,6 +36,7 @@ pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc
         folder,
         if_exists: receive.if_exists.into(),
         max_size: receive.max_size,
+        retry: receive.retry,
         source,
         reporter,
     };

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::args::{Common, Hosting, Ttl};
-use super::{Failed, disk, failed, network, open_state, shown_name};
+use super::{Failed, disk, failed, network, shown_name};
 use crate::events::{Board, Event, ExitCode, Failure, Reporter};
 use crate::net::accept::{self, Arrival, Knock};
 use crate::net::addresses::Candidate;
@@ -130,22 +130,23 @@ pub(super) struct Attended<T> {
 }
 
 impl<'a> Door<'a> {
-    /// Takes the port. With `once` for a single transfer.
+    /// Takes the port. With `once` for a single transfer; with the key that it is `known` by to those who come back, if
+    /// any do.
     pub(super) fn open(
         hosting: &'a Hosting,
         common: &Common,
         ui: &'a Arc<Ui>,
         role: Role,
         once: bool,
+        known: Option<&[u8]>,
     ) -> Result<Door<'a>, Failed> {
         accept::raise_descriptor_limit();
-        open_state(common)?;
         let watch = Watch::start(common.interface.as_deref()).map_err(|error| network(ExitCode::Local, &error))?;
         let ips: Vec<IpAddr> = watch.current().iter().map(|found| found.ip).collect();
         let choice = hosting.port.map_or(PortChoice::Preferred(DEFAULT_PORT), PortChoice::Exactly);
         let only = common.interface.as_ref().map(|_| ips.as_slice());
         let bound = bind(choice, only).map_err(|error| network(ExitCode::Local, &error))?;
-        let identity = Identity::fresh(&ips);
+        let identity = known.map_or_else(|| Identity::fresh(&ips), |secret| Identity::kept(secret, &ips));
         let identity =
             identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
         let name = shown_name(common);

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::PeerName;
 use crate::net::NetError;
+use crate::session::Memory;
 use crate::store::{StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
 use args::{Cli, Command, Common};
@@ -116,12 +117,10 @@ fn network(code: ExitCode, error: &NetError) -> Failed {
     failed(Failure::new(code, error.to_string(), error.hint().unwrap_or_default()))
 }
 
-/// A state folder that was named must be this user's alone, before anything happens.
-fn open_state(common: &Common) -> Result<(), Failed> {
-    match &common.state_dir {
-        Some(path) => StateDir::open(Some(path)).map(drop).map_err(|error| disk(&error)),
-        None => Ok(()),
-    }
+/// The state folder, which must be this user's alone before anything happens. One that was named is made.
+fn open_state(common: &Common) -> Result<Memory, Failed> {
+    let opened = common.state_dir.as_deref().map_or(Ok(()), |path| StateDir::open(Some(path)).map(drop));
+    opened.and_then(|()| Memory::open(common.state_dir.clone())).map_err(|error| disk(&error))
 }
 
 /// The name that others see.

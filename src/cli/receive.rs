@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::args::{Common, Receive};
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
-use super::{Done, Ended, disk, interruptions};
+use super::{Done, Ended, disk, interruptions, open_state};
 use crate::events::{ExitCode, Failure};
 use crate::names::human_bytes;
-use crate::session::{Inbox, InboxRules};
+use crate::session::{Inbox, InboxRules, Waiting, waiting};
 use crate::store::Folder;
 use crate::ui::Ui;
 use crate::web::{Share, Web};
@@ -25,8 +26,11 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
         Ok(_) => {}
         Err(error) => return Err(disk(&error)),
     }
+    let memory = open_state(common)?;
+    waiting(&folder).iter().for_each(|waiting| tell_waiting(ui, waiting));
+    let known = memory.inbox_key(&folder).map_err(|error| disk(&error))?;
     let hosting = &receive.hosting;
-    let door = Door::open(hosting, common, ui, Role::Inbox, receive.once)?;
+    let door = Door::open(hosting, common, ui, Role::Inbox, receive.once, known.as_ref().map(|key| key.as_slice()))?;
     let rules = InboxRules {
         yes: hosting.yes.map(Into::into),
         if_exists: receive.if_exists.into(),
@@ -34,7 +38,7 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
         classic: receive.classic.into(),
     };
     let directory = folder.path().to_string_lossy().into_owned();
-    let inbox = Inbox::new(Arc::clone(&door.host), folder, rules);
+    let inbox = Inbox::new(Arc::clone(&door.host), folder, rules, memory);
     let web = Web::new(Share::Inbox(Arc::clone(&inbox)), hosting.https);
     let display = Display {
         directory: Some(directory),
@@ -62,4 +66,15 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
             return Err((None, Failure::new(ExitCode::Nobody, "nobody came in time", hint)));
         }
     })
+}
+
+/// Says what a cut transfer has left, and how long it waits.
+fn tell_waiting(ui: &Ui, waiting: &Waiting) {
+    let here = match waiting.total {
+        Some(total) => format!("{} of {}", human_bytes(waiting.bytes.min(total)), human_bytes(total)),
+        None => human_bytes(waiting.bytes),
+    };
+    let days = waiting.until.duration_since(SystemTime::now()).map_or(0, |left| left.as_secs().div_ceil(24 * 60 * 60));
+    let who = if waiting.peer.is_empty() { "a sender" } else { &waiting.peer };
+    ui.say(&format!("{who} may go on with an unfinished transfer: {here} is here, for {days} more days"));
 }

@@ -14,7 +14,7 @@ use crate::names::{human_bytes, inert};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::pairing::Identity;
-use crate::session::{ClassicSender, Outbox, OutboxRules, Sender, check_text};
+use crate::session::{ClassicSender, Memory, Outbox, OutboxRules, Sender, check_text};
 use crate::store::{LeftOut, SourceKind, Walk, WalkOptions, walk};
 use crate::transfer::{Brake, Manner};
 use crate::ui::Ui;
@@ -24,7 +24,7 @@ use crate::wire::Role;
 /// Sends to one receiver, or lets others fetch.
 pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
     let interrupted = interruptions(ui);
-    open_state(common)?;
+    let memory = open_state(common)?;
     if let Some(text) = &send.text {
         check_text(text).map_err(failed)?;
     }
@@ -41,7 +41,7 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
         let message = format!("{count} could not be read, first `{}`: {}", shown(first), first.reason);
         Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
     });
-    let sending = Sending { send: &send, common, ui, interrupted };
+    let sending = Sending { send: &send, common, ui, memory, interrupted };
     let done = match sending.named().await? {
         Some(receiver) => sending.to(walked, &receiver).await?,
         None => sending.host(walked).await?,
@@ -60,6 +60,7 @@ struct Sending<'a> {
     send: &'a Send,
     common: &'a Common,
     ui: &'a Arc<Ui>,
+    memory: Memory,
     interrupted: watch::Receiver<bool>,
 }
 
@@ -102,6 +103,8 @@ impl Sending<'_> {
             entries: Arc::new(walked.entries),
             text: self.send.text.clone(),
             manner: self.manner(),
+            retry: self.send.retry,
+            memory: self.memory.clone(),
             source,
             reporter: self.ui.clone(),
         };
@@ -125,17 +128,24 @@ impl Sending<'_> {
                  `--qr always`",
             )));
         }
-        let door = Door::open(hosting, self.common, ui, Role::Outbox, false)?;
+        let (memory, known) =
+            self.memory.outbox(&walked.entries, self.send.text.as_deref()).map_err(|error| disk(&error))?;
+        let known = known.as_ref().map(|key| key.as_slice());
+        let door = Door::open(hosting, self.common, ui, Role::Outbox, false, known)?;
         let display =
             Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice: ADVICE };
         let yes = hosting.yes.map(Into::into);
         let rules = OutboxRules { yes, keep: self.send.keep, manner: self.manner() };
         let (entries, left) = (Arc::new(walked.entries.clone()), left_out(&walked));
-        let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules);
+        let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules, memory);
         let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);
-        let purpose = Purpose { hosted: Hosted::Outbox(outbox), web, first_ends: !self.send.keep, display };
+        let purpose =
+            Purpose { hosted: Hosted::Outbox(Arc::clone(&outbox)), web, first_ends: !self.send.keep, display };
         let attended = door.attend(purpose, self.interrupted.clone(), self.picked()).await?;
         let nobody = |message: &str, hint: &str| Err(failed(Failure::new(ExitCode::Nobody, message, hint)));
+        if attended.succeeded && attended.failed.is_none() {
+            outbox.forget();
+        }
         match attended.left {
             Left::Done => Ok(Done::well("everything was fetched")),
             Left::GivenUp(code) => Ok(Done::with(code, "pairing failed")),

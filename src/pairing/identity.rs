@@ -10,7 +10,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::crypto::ring::sign::any_ecdsa_type;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
@@ -31,6 +31,8 @@ const MAX_ADDRESSES: usize = 64;
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     fingerprint: Fingerprint,
+    /// The key in PKCS#8.
+    secret: Arc<Zeroizing<Vec<u8>>>,
 }
 
 impl Identity {
@@ -41,24 +43,45 @@ impl Identity {
     ///
     /// [`PairingError::Identity`] if the key or certificate can't be made.
     pub fn fresh(addresses: &[IpAddr]) -> Result<Identity, PairingError> {
-        let failed = |e: rcgen::Error| PairingError::Identity(e.into());
-        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let certificate = certificate_params(addresses).self_signed(&pair).map_err(failed)?;
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| PairingError::Identity(e.into()))?;
+        Identity::of_pair(pair, addresses)
+    }
+
+    /// The key that [`Identity::secret`] gave, with a new certificate as [`Identity::fresh`] makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`PairingError::Identity`] if that is no such key.
+    pub fn kept(secret: &[u8], addresses: &[IpAddr]) -> Result<Identity, PairingError> {
+        let der = PrivatePkcs8KeyDer::from(secret);
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256);
+        Identity::of_pair(pair.map_err(|e| PairingError::Identity(e.into()))?, addresses)
+    }
+
+    fn of_pair(pair: KeyPair, addresses: &[IpAddr]) -> Result<Identity, PairingError> {
+        let certificate = certificate_params(addresses).self_signed(&pair);
+        let certificate = certificate.map_err(|e| PairingError::Identity(e.into()))?;
         Identity::assemble(certificate.into(), PrivateKeyDer::from(pair))
     }
 
     fn assemble(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<Identity, PairingError> {
         let key = Zeroizing::new(key);
+        let secret = Arc::new(Zeroizing::new(key.secret_der().to_vec()));
         let signer = any_ecdsa_type(&key).map_err(|e| PairingError::Identity(e.into()))?;
         let fingerprint = Fingerprint::of_certificate(&certificate)?;
         let certified = CertifiedKey::new(vec![certificate], signer);
         certified.keys_match().map_err(|e| PairingError::Identity(e.into()))?;
-        Ok(Identity { certified: Arc::new(certified), fingerprint })
+        Ok(Identity { certified: Arc::new(certified), fingerprint, secret })
     }
 
     /// The name of the key.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// The key itself in PKCS#8 (RFC 5958), to be kept where nobody else reads it.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
     }
 
     /// The certificate, which is public.

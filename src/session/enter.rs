@@ -14,11 +14,13 @@ use super::error::{SessionError, Unconfirmed};
 use super::host::{Ended, Host, lock, unless_leaving};
 use super::lanes::{LaneHandle, OpenSession};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
+use super::returning::Returning;
 use crate::events::{Event, ExitCode, Failure};
 use crate::net::accept::Arrival;
 use crate::net::gate::Pass;
 use crate::net::prefixed::Prefixed;
 use crate::pairing::code::{Committed, SixDigits};
+use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Inside};
 use crate::pairing::{Binding, LinkKind};
 use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, VERSION};
@@ -70,15 +72,19 @@ pub(super) enum Caller {
     Browser(Visitor),
 }
 
+/// The transfers of before that this host knows, by the ids of their keys.
+pub(super) type Awaited<'a> = &'a (dyn Fn(&[u8; 16]) -> Option<Returning> + Sync);
+
 /// Takes an arrival of the native dialect to the point where a guest has its say. Lanes of a session begin their work,
 /// and who only knocked is forgotten: `None`.
 pub(super) async fn answer(
     host: &Host,
     arrival: Arrival,
+    awaited: Awaited<'_>,
     leaving: &mut watch::Receiver<bool>,
 ) -> Result<Option<Caller>, SessionError> {
     let address = arrival.peer.ip();
-    match enter(host, arrival, leaving).await {
+    match enter(host, arrival, awaited, leaving).await {
         Ok(Entrance::Guest(guest)) => Ok(Some(Caller::Guest(guest))),
         Ok(Entrance::Browser(visitor)) => Ok(Some(Caller::Browser(visitor))),
         Ok(Entrance::Lane(handle, stream)) => handle.run(*stream).map(|()| None),
@@ -99,6 +105,7 @@ pub(super) async fn answer(
 pub(super) async fn enter(
     host: &Host,
     arrival: Arrival,
+    awaited: Awaited<'_>,
     leaving: &mut watch::Receiver<bool>,
 ) -> Result<Entrance, SessionError> {
     let Arrival { stream, peer: address, pass, head_deadline, deadline, .. } = arrival;
@@ -116,15 +123,17 @@ pub(super) async fn enter(
     let lane_secret = tls::lane_secret(tls).map_err(|error| SessionError::Pairing(error.to_string()))?;
     let mut conn = Conn::new(stream);
     let admitted = async {
-        let admitted = timeout_at(deadline, admit(host, &mut conn, &binding, address.ip())).await;
+        let admitted = timeout_at(deadline, admit(host, &mut conn, &binding, address.ip(), awaited)).await;
         admitted.unwrap_or(Err(SessionError::TooSlow))
     };
     let method = match unless_leaving(leaving, admitted).await {
         Ok(method) => method,
         Err(error) => return Err(part(conn, error).await),
     };
+    let mut returning = None;
     let standing = match method {
         Admitted::Known(standing) => standing,
+        Admitted::Returning(known) => returning.insert(known).standing,
         Admitted::Lane(lane, session) => {
             let stream = conn.into_stream()?;
             let (stream, tls) = stream.into_inner();
@@ -165,7 +174,8 @@ pub(super) async fn enter(
     pass.promote();
     let peer = named(&binding.client, address, &theirs);
     host.introduce(peer.clone(), standing.label);
-    Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role: theirs.role, binding, lane_secret })))
+    let role = theirs.role;
+    Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role, binding, lane_secret, returning })))
 }
 
 async fn handshake(host: &Host, stream: Prefixed) -> Result<(Inside, server::TlsStream<Prefixed>), SessionError> {
@@ -184,6 +194,7 @@ async fn handshake(host: &Host, stream: Prefixed) -> Result<(Inside, server::Tls
 
 enum Admitted<'a> {
     Known(Standing),
+    Returning(Returning),
     Comparing(SixDigits, Turn<'a>),
     Lane(u16, Arc<OpenSession>),
 }
@@ -194,6 +205,7 @@ async fn admit<'a, S: Channel>(
     conn: &mut Conn<S>,
     binding: &Binding,
     address: IpAddr,
+    awaited: Awaited<'_>,
 ) -> Result<Admitted<'a>, SessionError> {
     let open: Open = conn.expect().await?;
     if !open.versions.contains(&VERSION) {
@@ -233,7 +245,16 @@ async fn admit<'a, S: Channel>(
             conn.send(&Proof(ours)).await?;
             Ok(Admitted::Lane(lane, open))
         }
-        Method::Resume { .. } => Err(SessionError::Pairing("nothing of that transfer is kept here".to_owned())),
+        Method::Resume { key_id, proof } => {
+            let proven =
+                |known: &Returning| proof::verify(&known.hash, Purpose::Resume, Direction::Client, binding, &proof);
+            // Who does not know the key can't tell whether there is such a transfer.
+            let known = awaited(&key_id).filter(proven);
+            let known =
+                known.ok_or_else(|| SessionError::Pairing("nothing of that transfer is kept here".to_owned()))?;
+            conn.send(&Proof(proof::prove(&known.hash, Purpose::Resume, Direction::Server, binding))).await?;
+            Ok(Admitted::Returning(known))
+        }
         Method::Device => Err(SessionError::Pairing("this device is not remembered here".to_owned())),
     }
 }

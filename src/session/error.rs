@@ -54,6 +54,9 @@ pub enum SessionError {
     /// Some of what was accepted was not stored.
     #[error("{0}")]
     Incomplete(String),
+    /// A source is not what an earlier attempt has sent of it.
+    #[error("the source has changed since it was sent in part")]
+    Changed,
     /// This program is leaving.
     #[error("interrupted")]
     Interrupted,
@@ -106,6 +109,15 @@ fn list(versions: &[u16]) -> String {
 }
 
 impl SessionError {
+    /// Whether it is of the network or of a peer that was interrupted, and may be over in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            SessionError::Cut(_) | SessionError::Silent | SessionError::Unreachable(_) | SessionError::Changed => true,
+            SessionError::Refused(refuse) => refuse.code == RefuseCode::Busy,
+            _ => false,
+        }
+    }
+
     pub(super) fn broke(what: impl Into<String>) -> Self {
         SessionError::Broke(what.into())
     }
@@ -157,9 +169,26 @@ impl SessionError {
             | SessionError::Refused(_)
             | SessionError::WrongKey
             | SessionError::Unreachable(_)
+            | SessionError::Changed
             | SessionError::Incomplete(_) => return None,
         };
         Some(super::consent::refusal(code, text))
+    }
+
+    /// As [`SessionError::failure`], of a transfer that can go on later by doing `what`.
+    pub(super) fn failure_of_kept(&self, what: &str) -> Failure {
+        let failure = self.failure();
+        let is_early = match self {
+            SessionError::Cut(_) | SessionError::Silent | SessionError::Interrupted => true,
+            SessionError::Refused(refuse) => refuse.code == RefuseCode::Cancelled,
+            _ => false,
+        };
+        match is_early {
+            true => {
+                Failure { hint: format!("what has arrived is kept for 7 days: {what} to go on from there"), ..failure }
+            }
+            false => failure,
+        }
     }
 
     /// As a person and a script are told.
@@ -187,7 +216,9 @@ impl SessionError {
             ),
             SessionError::Unreachable(error) => (ExitCode::Nobody, error.hint().unwrap_or_default()),
             SessionError::Store(error) => (ExitCode::Local, error.hint()),
-            SessionError::Incomplete(_) => (ExitCode::Incomplete, "what was stored stays; try the rest again"),
+            SessionError::Incomplete(_) | SessionError::Changed => {
+                (ExitCode::Incomplete, "what was stored stays; try the rest again")
+            }
             SessionError::Interrupted => (ExitCode::Interrupted, ""),
         };
         Failure::new(code, self.to_string(), hint)

@@ -1,11 +1,10 @@
 //! A guest that takes what an outbox has.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
 use super::error::SessionError;
 use super::growth::beside;
@@ -14,17 +13,12 @@ use super::inbox::wire_name;
 use super::offer::Manifest;
 use super::opening::part;
 use super::receiving::{Receiving, Shelf, hear_offer, within_limits};
-use super::visit::{Target, Visit, visit};
+use super::returning::{About, begun_with};
+use super::visit::{Errand, Target, Visit};
 use crate::events::{Event, Failure, Reporter};
-use crate::pairing::Identity;
-use crate::store::{Folder, IfExists, Intake};
+use crate::pairing::{Fingerprint, Identity};
+use crate::store::{Folder, IfExists};
 use crate::wire::{Go, Role};
-
-/// How long the threads of a transfer that is over may take to let go of it.
-const AREA_LIMIT: Duration = Duration::from_secs(3);
-
-/// How often that is looked at.
-const AREA_POLL: Duration = Duration::from_millis(5);
 
 /// Where what is fetched goes.
 pub struct Fetcher {
@@ -38,6 +32,8 @@ pub struct Fetcher {
     pub if_exists: IfExists,
     /// The largest transfer in bytes.
     pub max_size: Option<u64>,
+    /// How long the outbox is looked for after a cut.
+    pub retry: Duration,
     /// The address to dial from, if one was asked for.
     pub source: Option<IpAddr>,
     /// Where it is told.
@@ -45,8 +41,8 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches everything from one outbox: whoever named it wants what it has, so nobody is asked again. Every event but
-    /// the failure that is returned has been told.
+    /// Fetches everything from one outbox, and goes on after a cut: whoever named it wants what it has, so nobody is asked
+    /// again. Every event but the failure that is returned has been told.
     ///
     /// # Errors
     /// The failure, with the exit code that stands for it. Dropping `leaving` or setting it to `true` interrupts.
@@ -55,31 +51,70 @@ impl Fetcher {
         target: &Target,
         mut leaving: watch::Receiver<bool>,
     ) -> Result<(), (Option<String>, Failure)> {
-        let visit = visit(target, &self.identity, &self.name, Role::Fetches, self.source, &*self.reporter);
-        let mut visit = unless_leaving(&mut leaving, visit).await.map_err(|error| (None, error.failure()))?;
-        let heard = async {
-            visit.must_be(Role::Outbox)?;
-            hear_offer(&mut visit.paired.conn).await
+        let errand = Errand {
+            identity: &self.identity,
+            name: &self.name,
+            role: Role::Fetches,
+            source: self.source,
+            reporter: &*self.reporter,
+            retry: self.retry,
         };
-        let manifest = match unless_leaving(&mut leaving, heard).await {
-            Ok(manifest) => manifest,
-            Err(error) => return Err((None, part(visit.paired.conn, error).await.failure())),
-        };
-        let transfer = manifest.transfer.clone();
-        match self.take(&mut visit, &manifest, &mut leaving).await {
-            Ok(finished) => {
-                self.reporter.tell(finished);
-                visit.paired.conn.close().await;
-                Ok(())
-            }
-            Err(error) => {
-                let error = part(visit.paired.conn, error).await;
-                if let SessionError::Declined(refuse) = &error {
-                    let (transfer, reason) = (transfer.clone(), refuse.text.clone());
-                    self.reporter.tell(Event::Refused { transfer, reason });
+        let begun = |key: &Fingerprint| begun_with(&self.folder, key).map(|(hash, _)| hash);
+        let visit = unless_leaving(&mut leaving, errand.visit(target, begun));
+        let mut visit = visit.await.map_err(|error| (None, error.failure()))?;
+        let mut before: Option<Before> = None;
+        loop {
+            let heard = async {
+                visit.must_be(Role::Outbox)?;
+                hear_offer(&mut visit.paired.conn).await
+            };
+            let (mut manifest, home) = match unless_leaving(&mut leaving, heard).await {
+                Ok(manifest) => (manifest, visit.home()),
+                Err(error) => {
+                    let failure = part(visit.paired.conn, error).await.failure();
+                    return Err((before.map(|before| before.transfer), failure));
                 }
-                Err((Some(transfer), error.failure()))
+            };
+            let hash = manifest.resume_hash;
+            match &before {
+                Some(before) => manifest.transfer.clone_from(&before.transfer),
+                None => self.name_as_before(&visit.paired.binding.server, &mut manifest),
             }
+            let transfer = manifest.transfer.clone();
+            let error = match self.take(&mut visit, &manifest, &mut leaving, before.as_ref()).await {
+                Ok(finished) => {
+                    self.reporter.tell(finished);
+                    visit.paired.conn.close().await;
+                    return Ok(());
+                }
+                Err(error) => part(visit.paired.conn, error).await,
+            };
+            let again = match error.is_passing() {
+                true => unless_leaving(&mut leaving, errand.come_back(target, &home, &hash)).await,
+                false => Err(SessionError::Silent),
+            };
+            match again {
+                Ok(back) => visit = back,
+                // Another device in its place is what a person has to know.
+                Err(alarm @ (SessionError::WrongKey | SessionError::Pairing(_))) => {
+                    return Err((Some(transfer), alarm.failure()));
+                }
+                Err(_) => {
+                    if let SessionError::Declined(refuse) = &error {
+                        let (transfer, reason) = (transfer.clone(), refuse.text.clone());
+                        self.reporter.tell(Event::Refused { transfer, reason });
+                    }
+                    return Err((Some(transfer), error.failure_of_kept("fetch it again")));
+                }
+            }
+            before = Some(Before { transfer, digest: manifest.digest });
+        }
+    }
+
+    /// A transfer that was begun in an earlier run goes by the name that it had then.
+    fn name_as_before(&self, key: &Fingerprint, manifest: &mut Manifest) {
+        if let Some((_, name)) = begun_with(&self.folder, key).filter(|(hash, _)| *hash == manifest.resume_hash) {
+            manifest.transfer = name;
         }
     }
 
@@ -88,20 +123,28 @@ impl Fetcher {
         visit: &mut Visit,
         manifest: &Manifest,
         leaving: &mut watch::Receiver<bool>,
+        before: Option<&Before>,
     ) -> Result<Event, SessionError> {
-        let (peer, label) = (visit.paired.peer.clone(), visit.paired.standing.label);
-        self.reporter.tell(Event::Offer(manifest.told_from(peer, label)));
+        let (peer, standing) = (visit.paired.peer.clone(), visit.paired.standing);
+        let is_new = before.is_none_or(|before| before.digest != manifest.digest);
+        if is_new {
+            self.reporter.tell(Event::Offer(manifest.told_from(peer.clone(), standing.label)));
+        }
         manifest.plan().map_err(SessionError::Declined)?;
         within_limits(self.max_size, manifest.bytes)?;
-        self.reporter.tell(Event::Accepted { transfer: manifest.transfer.clone() });
+        if is_new {
+            self.reporter.tell(Event::Accepted { transfer: manifest.transfer.clone() });
+        }
         let Fetcher { if_exists, max_size, .. } = *self;
         let shelf = Shelf { folder: &self.folder, if_exists, max_size, reporter: &*self.reporter };
-        let prepared = Receiving::prepare(&mut visit.paired.conn, shelf, manifest, label);
+        let key = visit.paired.binding.server;
+        let keep = About::keepsake(manifest, &peer.name, &key, standing);
+        let prepared = Receiving::prepare(&mut visit.paired.conn, shelf, manifest, standing.label, keep);
         let mut receiving = unless_leaving(leaving, prepared).await?;
-        let area = receiving.area();
         let received = self.receive(visit, &mut receiving, leaving).await;
-        drop(receiving);
-        emptied(&area).await;
+        if let Err(error) = &received {
+            receiving.wind_up(error).await;
+        }
         received
     }
 
@@ -130,14 +173,9 @@ impl Fetcher {
     }
 }
 
-/// Waits until nothing works on a transfer any more: the last one removes its partial area, and a command that ends
-/// before that would leave it behind.
-async fn emptied(area: &Weak<Intake>) {
-    let empty = async {
-        while area.strong_count() > 0 {
-            sleep(AREA_POLL).await;
-        }
-    };
-    // What a stuck disk keeps longer is removed by the next `receive`.
-    let _ = timeout(AREA_LIMIT, empty).await;
+/// The session before this one, of the same transfer.
+struct Before {
+    transfer: String,
+    /// Of what was offered.
+    digest: [u8; 32],
 }

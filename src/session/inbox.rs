@@ -1,20 +1,26 @@
 //! A host that takes files: what is offered, who decides, where it goes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::consent::{Level, Standing, consent, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
-use super::host::{Host, Place, unless_leaving};
+use super::host::{Host, Place, lock, unless_leaving};
+use super::memory::Memory;
 use super::offer::Manifest;
 use super::opening::part;
 use super::receiving::{Receiving, Shelf, hear_offer, within_limits};
+use super::returning::{About, ResumeHash, awaited};
 use crate::events::{Event, ExitCode, Offer as Told, Way};
 use crate::net::accept::{Arrival, Dialect};
-use crate::store::{Folder, IfExists};
+use crate::store::{Folder, IfExists, Keepsake};
 use crate::wire::{LANES_CAP, RefuseCode, Role};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
@@ -48,12 +54,19 @@ pub struct Inbox {
     pub(crate) host: Arc<Host>,
     pub(crate) folder: Arc<Folder>,
     pub(crate) rules: InboxRules,
+    memory: Memory,
+    /// Whether the key that senders come back to is remembered.
+    known_again: AtomicBool,
+    /// The transfers that run and can go on later; each is told to end when its sender comes again, for whom the
+    /// connection is cut that this end still holds.
+    under_way: Mutex<HashMap<ResumeHash, watch::Sender<bool>>>,
 }
 
 impl Inbox {
-    /// Opens the inbox.
-    pub fn new(host: Arc<Host>, folder: Arc<Folder>, rules: InboxRules) -> Arc<Self> {
-        Arc::new(Inbox { host, folder, rules })
+    /// Opens the inbox. `memory` keeps what senders know it by when they come back.
+    pub fn new(host: Arc<Host>, folder: Arc<Folder>, rules: InboxRules, memory: Memory) -> Arc<Self> {
+        let (known_again, under_way) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Inbox { host, folder, rules, memory, known_again, under_way })
     }
 
     /// What is done with tutorial senders.
@@ -82,7 +95,7 @@ impl Inbox {
         arrival: Arrival,
         leaving: &mut watch::Receiver<bool>,
     ) -> Result<Option<Visitor>, SessionError> {
-        match answer(&self.host, arrival, leaving).await? {
+        match answer(&self.host, arrival, &|id| awaited(&self.folder, id), leaving).await? {
             Some(Caller::Browser(visitor)) => Ok(Some(visitor)),
             Some(Caller::Guest(guest)) => self.serve_guest(*guest, leaving).await.map(|()| None),
             None => Ok(None),
@@ -120,7 +133,10 @@ impl Inbox {
             }
             Err(error) => {
                 drop(place);
-                let failure = error.failure();
+                let failure = match self.keepsake(&guest, &manifest) {
+                    Some(_) => error.failure_of_kept("the sender sends it again"),
+                    None => error.failure(),
+                };
                 let code = failure.code;
                 self.host.reporter.tell(Event::Failed { transfer: Some(transfer), failure });
                 part(guest.conn, error).await;
@@ -135,7 +151,41 @@ impl Inbox {
         let offer = manifest.told_from(guest.peer.clone(), guest.standing.label);
         self.host.reporter.tell(Event::Offer(offer.clone()));
         manifest.plan().map_err(SessionError::Declined)?;
+        guest.conn.alive_during(self.end_earlier(&manifest.resume_hash)).await?;
+        let accepted = guest.returning.as_ref().is_some_and(|known| {
+            // Nothing but what was accepted then.
+            (known.hash, known.digest) == (manifest.resume_hash, manifest.digest)
+        });
+        if accepted {
+            self.within_limits(offer.bytes)?;
+            return self.host.take_place();
+        }
         guest.conn.attentive_during(self.admit(guest.standing, offer)).await
+    }
+
+    /// Ends a session of the same transfer that has not noticed yet that its sender is gone, and waits until it has let
+    /// go.
+    async fn end_earlier(&self, hash: &ResumeHash) {
+        let earlier = lock(&self.under_way).get(hash).cloned();
+        if let Some(earlier) = earlier {
+            earlier.send_replace(true);
+            earlier.closed().await;
+        }
+    }
+
+    /// What is kept of a transfer when it ends early.
+    fn keepsake(&self, guest: &Guest, manifest: &Manifest) -> Option<Keepsake> {
+        About::keepsake(manifest, &guest.peer.name, &guest.binding.client, guest.standing)
+    }
+
+    /// The sender of what is kept has to find this key again, also after the death of this process.
+    async fn be_known_again(&self) {
+        if self.known_again.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (memory, folder, identity) = (self.memory.clone(), Arc::clone(&self.folder), self.host.identity.clone());
+        // Without it, senders come back only while this process lives.
+        let _ = spawn_blocking(move || memory.keep_inbox_key(&folder, &identity)).await;
     }
 
     async fn receive(
@@ -144,19 +194,62 @@ impl Inbox {
         manifest: &Manifest,
         leaving: &mut watch::Receiver<bool>,
     ) -> Result<Event, SessionError> {
+        let (end, mut ended) = watch::channel(false);
+        let Some(keep) = self.keepsake(guest, manifest) else {
+            return self.store(guest, manifest, None, &mut ended, leaving).await;
+        };
+        // A new offer from whoever had another one under way: that one is over.
+        if let Some(other) = guest.returning.as_ref().filter(|known| known.hash != manifest.resume_hash) {
+            let (folder, hash) = (Arc::clone(&self.folder), other.hash);
+            let _ = spawn_blocking(move || folder.forget(|keepsake| keepsake.key == hash)).await;
+        }
+        self.be_known_again().await;
+        let hash = keep.key;
+        lock(&self.under_way).insert(hash, end);
+        let received = self.store(guest, manifest, Some(keep), &mut ended, leaving).await;
+        lock(&self.under_way).remove(&hash);
+        // From here on another session may go on with it.
+        drop(ended);
+        received
+    }
+
+    async fn store(
+        &self,
+        guest: &mut Guest,
+        manifest: &Manifest,
+        keep: Option<Keepsake>,
+        ended: &mut watch::Receiver<bool>,
+        leaving: &mut watch::Receiver<bool>,
+    ) -> Result<Event, SessionError> {
         let InboxRules { if_exists, max_size, .. } = self.rules;
         let shelf = Shelf { folder: &self.folder, if_exists, max_size, reporter: &*self.host.reporter };
-        let conn = &mut guest.conn;
-        let mut receiving = Receiving::prepare(conn, shelf, manifest, guest.standing.label).await?;
+        let label = guest.standing.label;
+        let mut receiving = Receiving::prepare(&mut guest.conn, shelf, manifest, label, keep).await?;
+        let stored = tokio::select! {
+            stored = self.run(guest, &mut receiving, leaving) => stored,
+            _ = ended.wait_for(|end| *end) => Err(SessionError::Cut(io::ErrorKind::ConnectionReset.into())),
+        };
+        if let Err(error) = &stored {
+            receiving.wind_up(error).await;
+        }
+        stored
+    }
+
+    async fn run(
+        &self,
+        guest: &mut Guest,
+        receiving: &mut Receiving<'_>,
+        leaving: &mut watch::Receiver<bool>,
+    ) -> Result<Event, SessionError> {
         let session = wire_name();
         let (secret, key) = (guest.lane_secret.clone(), guest.binding.client);
         let registry = &self.host.lanes;
         let joining = receiving.lanes().map(|running| registry.register(session, secret, key, LANES_CAP, running));
         let registration = joining.transpose()?;
-        receiving.go(conn, session).await?;
-        receiving.run(conn, leaving).await?;
+        receiving.go(&mut guest.conn, session).await?;
+        receiving.run(&mut guest.conn, leaving).await?;
         drop(registration);
-        receiving.finish(conn).await
+        receiving.finish(&mut guest.conn).await
     }
 
     /// Takes an offer within the limits by the rule of `--yes` or the answer of a person.

@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::consent::refusal;
 use super::error::SessionError;
+use super::returning::Ticket;
 use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
 use crate::names::{RelPath, human_bytes, inert};
 use crate::store::{PlannedEntry, PlannedKind, SourceKind};
-use crate::transfer::{Hash, Source, Sources};
+use crate::transfer::{Source, Sources};
 use crate::wire::{
     CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, SCREEN_CAP,
     Verdict, Verdicts,
@@ -33,6 +34,10 @@ pub(super) struct Manifest {
     pub(super) entries: Vec<Entry>,
     /// Sum of the sizes; `None` while one is unknown.
     pub(super) bytes: Option<u64>,
+    /// What its sender can come back with; all zero if it can't.
+    pub(super) resume_hash: [u8; 32],
+    /// BLAKE3 over all pages.
+    pub(super) digest: [u8; 32],
 }
 
 impl Unfrozen {
@@ -69,7 +74,8 @@ impl Unfrozen {
             return Err(SessionError::broke("a manifest that isn't the one it announced"));
         }
         let transfer = data_encoding::HEXLOWER.encode(&self.offer.transfer);
-        Ok(Manifest { transfer, entries: self.entries, bytes })
+        let Unfrozen { offer: Offer { resume_hash, .. }, entries, .. } = self;
+        Ok(Manifest { transfer, entries, bytes, resume_hash, digest: end.digest })
     }
 }
 
@@ -129,7 +135,7 @@ impl Manifest {
 }
 
 /// The sender's manifest of `sources`: the announcement, the pages, the freeze.
-pub(super) fn announce(transfer: [u8; 16], sources: &Sources) -> (Offer, Vec<Page>, OfferEnd) {
+pub(super) fn announce(ticket: &Ticket, sources: &Sources) -> (Offer, Vec<Page>, OfferEnd) {
     let entries = sources.iter().map(|source| {
         let (kind, modified) = match source {
             Source::Entry(entry) => match entry.kind {
@@ -150,19 +156,19 @@ pub(super) fn announce(transfer: [u8; 16], sources: &Sources) -> (Offer, Vec<Pag
         digest.update(&payload);
     }
     let bytes = sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes()));
-    let offer = Offer { transfer, resume_hash: [0; 32], entries: sources.count() as u32, bytes };
+    let (transfer, resume_hash) = (ticket.transfer, ticket.key.hash());
+    let offer = Offer { transfer, resume_hash, entries: sources.count() as u32, bytes };
     (offer, pages, OfferEnd { digest: *digest.finalize().as_bytes() })
 }
 
-/// The receiver's verdicts on `entries`: all are taken, but those `held`, ascending, only if they differ.
-pub(super) fn verdicts(entries: u32, held: impl Iterator<Item = (u32, Hash)>) -> impl Iterator<Item = Verdicts> {
+/// The receiver's verdicts on `entries`: all are taken, but for the `special` ones, ascending.
+pub(super) fn verdicts(entries: u32, special: impl Iterator<Item = (u32, Verdict)>) -> impl Iterator<Item = Verdicts> {
     let mut next = 0;
-    let ends = held.map(|(id, hash)| (id, Some(hash))).chain([(entries, None)]);
-    let runs = ends.flat_map(move |(id, hash)| {
+    let ends = special.map(|(id, verdict)| (id, Some(verdict))).chain([(entries, None)]);
+    let runs = ends.flat_map(move |(id, verdict)| {
         let taken = (next < id).then(|| Run { first: next, count: id - next, verdict: Verdict::Take });
         next = id + 1;
-        let held = hash.map(|hash| Run { first: id, count: 1, verdict: Verdict::Have(hash) });
-        taken.into_iter().chain(held)
+        taken.into_iter().chain(verdict.map(|verdict| Run { first: id, count: 1, verdict }))
     });
     Verdicts::cut(runs)
 }
@@ -191,7 +197,7 @@ impl Judged {
             return Err(SessionError::broke("verdicts on a part only"));
         }
         let beyond = |(verdict, source): (&(u32, Verdict), Source<'_>)| match (&verdict.1, source) {
-            (Verdict::TakeRest(_) | Verdict::Have(_), Source::Text(_)) => true,
+            (Verdict::TakeRest(_) | Verdict::Have(_) | Verdict::Stored(_), Source::Text(_)) => true,
             (Verdict::TakeRest(held), Source::Entry(entry)) => held
                 .last()
                 .is_some_and(|(first, count)| u64::from(*first) + u64::from(*count) > entry.bytes.div_ceil(CHUNK_LEN)),

@@ -10,6 +10,7 @@ use super::conn::{Channel, Conn, pings};
 use super::consent::Standing;
 use super::error::{SessionError, Unconfirmed};
 use super::lanes::LaneSecret;
+use super::returning::Returning;
 use crate::events::{Answer, Dialect, Event, NoReason, Peer, Question, Reporter};
 use crate::names::PeerName;
 use crate::pairing::code::SixDigits;
@@ -34,6 +35,8 @@ pub(super) struct Paired<S> {
     pub(super) role: Role,
     pub(super) binding: Binding,
     pub(super) lane_secret: LaneSecret,
+    /// The transfer of before that a guest has proven to belong to, seen from the host.
+    pub(super) returning: Option<Returning>,
 }
 
 /// Tells the peer why, if it is still there, and closes.

@@ -1,16 +1,21 @@
 //! A host that gives files: who may take them, and whether they have arrived.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::consent::{Level, Standing, consent, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
 use super::host::{Host, Place, unless_leaving};
+use super::inbox::wire_name;
+use super::memory::OutboxMemory;
 use super::opening::part;
+use super::returning::{Returning, Ticket, key_id};
 use super::sending::{Parcel, Sending, told};
 use crate::events::{Event, ExitCode, Failure, Label, Offer as Told, Peer, Way};
 use crate::net::accept::{Arrival, Dialect};
@@ -42,19 +47,26 @@ pub struct Outbox {
     sources: Sources,
     /// As (name, reason).
     left_out: Vec<(String, String)>,
+    /// What takers know it by when they come back.
+    memory: OutboxMemory,
+    /// Whether that is remembered.
+    known_again: AtomicBool,
 }
 
 impl Outbox {
-    /// Opens the outbox. An entry's place is its id; `left_out` is what is missing, as (name, reason).
+    /// Opens the outbox. An entry's place is its id; `left_out` is what is missing, as (name, reason); `memory` is what
+    /// takers know it by when they come back.
     pub fn new(
         host: Arc<Host>,
         entries: Arc<Vec<SourceEntry>>,
         left_out: Vec<(String, String)>,
         text: Option<String>,
         rules: OutboxRules,
+        memory: OutboxMemory,
     ) -> Arc<Self> {
         let sources = Sources::new(Arc::clone(&entries), text.as_deref());
-        Arc::new(Outbox { host, rules, entries, text, sources, left_out })
+        let known_again = AtomicBool::new(false);
+        Arc::new(Outbox { host, rules, entries, text, sources, left_out, memory, known_again })
     }
 
     /// What may be taken; an entry's place is its id.
@@ -98,7 +110,7 @@ impl Outbox {
         let served = match arrival.dialect {
             Dialect::Web => return Some(Visitor::Plain(arrival)),
             Dialect::Classic { .. } => Err(takes_none()),
-            Dialect::Native => match answer(&self.host, arrival, &mut leaving).await {
+            Dialect::Native => match answer(&self.host, arrival, &|id| self.awaited(id), &mut leaving).await {
                 Ok(Some(Caller::Browser(visitor))) => return Some(visitor),
                 Ok(Some(Caller::Guest(guest))) => self.serve_guest(*guest, &mut leaving).await,
                 Ok(None) => Ok(()),
@@ -115,7 +127,9 @@ impl Outbox {
         if guest.role != Role::Fetches {
             return Err(part(guest.conn, takes_none()).await);
         }
-        let parcel = Parcel::new(&self.sources, &self.left_out, &self.rules.manner, &*self.host.reporter);
+        // All takers get the same key: it opens nothing but what each of them was given already.
+        let ticket = Ticket { transfer: wire_name(), ..self.memory.ticket.clone() };
+        let parcel = Parcel::new(&self.sources, &self.left_out, &self.rules.manner, ticket, &*self.host.reporter);
         let decided = unless_leaving(leaving, self.decide(&mut guest, &parcel)).await;
         let (place, verdicts, go) = match decided {
             Ok(decided) => decided,
@@ -154,6 +168,27 @@ impl Outbox {
         Ok(())
     }
 
+    /// A taker that comes back with the key of what is here.
+    fn awaited(&self, id: &[u8; 16]) -> Option<Returning> {
+        let hash = self.memory.ticket.key.hash();
+        (key_id(&hash) == *id).then_some(Returning { hash, standing: Standing::VERIFIED, digest: [0; 32] })
+    }
+
+    /// Takers have to find this key again, also after the death of this process.
+    async fn be_known_again(&self) {
+        if self.known_again.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (memory, identity) = (self.memory.clone(), self.host.identity.clone());
+        // Without it, takers come back only while this process lives.
+        let _ = spawn_blocking(move || memory.keep(&identity)).await;
+    }
+
+    /// Everybody who was to have it has everything: nobody has to come back.
+    pub fn forget(&self) {
+        self.memory.forget();
+    }
+
     fn tell_end(&self, parcel: &Parcel<'_>, result: &Result<(), Failure>) {
         if let Err(failure) = result {
             let (transfer, failure) = (Some(parcel.transfer.clone()), failure.clone());
@@ -170,7 +205,13 @@ impl Outbox {
         let offer = parcel.told(guest.peer.clone(), guest.standing.label);
         self.host.reporter.tell(Event::Offer(offer.clone()));
         parcel.tell_left_out();
-        let place = guest.conn.attentive_during(self.admit(guest.standing, offer)).await?;
+        let place = match guest.returning {
+            Some(_) => self.host.take_place()?,
+            None => guest.conn.attentive_during(self.admit(guest.standing, offer)).await?,
+        };
+        if parcel.is_large() {
+            guest.conn.alive_during(self.be_known_again()).await?;
+        }
         let heard = timeout(DECIDING_LIMIT, async {
             parcel.offer(&mut guest.conn).await?;
             parcel.hear_verdicts(&mut guest.conn).await

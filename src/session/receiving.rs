@@ -1,11 +1,12 @@
 //! A transfer at the receiver, whichever end dialled: hear the offer, prepare, store, acknowledge.
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
+use tokio::time::{Duration, MissedTickBehavior, interval, sleep, timeout};
 
 use super::conn::{Channel, Conn, SILENCE, pings};
 use super::consent::refusal;
@@ -16,11 +17,11 @@ use super::lanes::{LaneWork, Lanes, Running};
 use super::offer::{Manifest, Unfrozen, verdicts};
 use crate::events::{Event, Label, Offer as Told, Peer, Reporter};
 use crate::names::{human_bytes, inert};
-use crate::store::{Folder, IfExists, Intake, Placed, PlannedEntry, PlannedKind};
-use crate::transfer::{Hash, Incoming, Outcome};
+use crate::store::{Folder, Held, IfExists, Intake, Keepsake, Placed, PlannedEntry, PlannedKind, StoreError};
+use crate::transfer::{Earlier, Hash, Incoming, Outcome, Recalled};
 use crate::wire::{
-    self, Bye, Finished, Go, Kind, LANES_CAP, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP, Stored,
-    StoredItem,
+    self, Bye, CHUNK_LEN, Finished, Go, Kind, LANES_CAP, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP,
+    Stored, StoredItem, Verdict,
 };
 
 /// What a frame of acknowledgements has for its items, their count aside.
@@ -91,6 +92,71 @@ fn held(folder: &Folder, plan: &[PlannedEntry]) -> Vec<(u32, u64, Hash)> {
     same_size.collect()
 }
 
+/// How long the threads of a transfer that is over may take to let go of it: they may be waiting for a disk.
+const LETTING_GO: Duration = Duration::from_secs(30);
+
+/// How often that is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A lane on which nothing moved for this long, when the control connection is gone, has brought all that is on its way.
+const STILL: Duration = Duration::from_millis(200);
+
+/// What is there of a transfer before anything is sent.
+#[derive(Default)]
+struct There {
+    /// Files that were there already, and those that an earlier attempt has stored, as (id, size, hash).
+    whole: Vec<(u32, u64, Hash, Option<Earlier>)>,
+    parts: Vec<Recalled>,
+}
+
+impl There {
+    /// What the intake and, if they are to be skipped, files of the same name have.
+    fn look(intake: &Intake, held: Vec<(u32, u64, Hash)>, sizes: impl Fn(u32) -> Option<u64>) -> There {
+        let mut there = There::default();
+        for (id, size, hash) in held {
+            there.whole.push((id, size, hash, None));
+        }
+        for held in intake.take_held() {
+            match held {
+                Held::Stored { id, placed, hash, told } => {
+                    there.whole.retain(|(same, ..)| *same != id);
+                    there.whole.push((id, placed.bytes, hash, Some(Earlier { placed, told })));
+                }
+                Held::Part { file, chunks } => match sizes(file.id()) {
+                    Some(size) if size > CHUNK_LEN => there.parts.push(Recalled::verify(file, size, &chunks)),
+                    _ => file.remove(),
+                },
+            }
+        }
+        let whole: Vec<u32> = there.whole.iter().map(|(id, ..)| *id).collect();
+        there.parts.retain(|part| !whole.contains(&part.id()));
+        there
+    }
+
+    /// What is said of it.
+    fn verdicts(&self) -> BTreeMap<u32, Verdict> {
+        let whole = self.whole.iter().map(|(id, _, hash, earlier)| match earlier {
+            None => (*id, Verdict::Have(*hash)),
+            Some(_) => (*id, Verdict::Stored(*hash)),
+        });
+        let parts = self.parts.iter().map(|part| (part.id(), Verdict::TakeRest(part.runs().to_vec())));
+        whole.chain(parts).collect()
+    }
+
+    /// Bytes that need not be sent, of this transfer's own.
+    fn kept_bytes(&self) -> u64 {
+        let whole = self.whole.iter().filter(|(.., earlier)| earlier.is_some()).map(|(_, size, ..)| *size);
+        whole.chain(self.parts.iter().map(Recalled::bytes)).sum()
+    }
+
+    fn hand_over(self, incoming: &Incoming) {
+        for (id, size, hash, earlier) in self.whole {
+            incoming.hold(id, size, hash, earlier);
+        }
+        self.parts.into_iter().for_each(|part| incoming.hold_part(part));
+    }
+}
+
 /// Where accepted files go, and where that is told.
 #[derive(Clone, Copy)]
 pub(super) struct Shelf<'a> {
@@ -101,6 +167,19 @@ pub(super) struct Shelf<'a> {
     pub(super) reporter: &'a dyn Reporter,
 }
 
+impl Shelf<'_> {
+    fn tell_stored(&self, manifest: &Manifest, id: u32, placed: &Placed, hash: Hash) {
+        self.reporter.tell(Event::Stored {
+            transfer: manifest.transfer.clone(),
+            name: placed.name.as_str().to_owned(),
+            offered: manifest.entries[id as usize].path.clone(),
+            path: Some(placed.path.to_string_lossy().into_owned()),
+            bytes: placed.bytes,
+            blake3: data_encoding::HEXLOWER.encode(&hash),
+        });
+    }
+}
+
 /// An accepted transfer, seen from the receiver.
 pub(super) struct Receiving<'a> {
     shelf: Shelf<'a>,
@@ -109,7 +188,7 @@ pub(super) struct Receiving<'a> {
     intake: Arc<Intake>,
     incoming: Arc<Incoming>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
-    held: Vec<(u32, u64, Hash)>,
+    verdicts: BTreeMap<u32, Verdict>,
     running: Running,
     started: Instant,
     /// Accepted files without an outcome.
@@ -121,28 +200,41 @@ pub(super) struct Receiving<'a> {
 }
 
 impl<'a> Receiving<'a> {
-    /// Prepares the folder and reserves room.
+    /// Prepares the folder, reserves room, and looks at what is there of an earlier attempt. `keep` is what this one is
+    /// to be known by if it ends early.
     pub(super) async fn prepare<S: Channel>(
         conn: &mut Conn<S>,
         shelf: Shelf<'a>,
         manifest: &'a Manifest,
         label: Label,
+        keep: Option<Keepsake>,
     ) -> Result<Self, SessionError> {
         let plan = manifest.plan().map_err(SessionError::Declined)?;
         let (folder, if_exists) = (Arc::clone(shelf.folder), shelf.if_exists);
+        let sizes: BTreeMap<u32, u64> = manifest.files().filter_map(|(id, size)| Some((id, size?))).collect();
         let begin = move || {
             let held = if if_exists == IfExists::Skip { held(&folder, &plan) } else { Vec::new() };
-            folder.begin(plan, if_exists).map(|intake| (intake, held))
+            let intake = match keep {
+                Some(keep) => folder.go_on(plan, if_exists, &keep)?,
+                None => folder.begin(plan, if_exists)?,
+            };
+            let there = There::look(&intake, held, |id| sizes.get(&id).copied());
+            Ok::<_, StoreError>((intake, there))
         };
         let begun = conn.alive_during(spawn_blocking(begin)).await?;
-        let (intake, held) = begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
+        let (intake, there) = begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         let intake = Arc::new(intake);
         let (told, outcomes) = mpsc::unbounded_channel();
         let incoming = Incoming::new(Arc::clone(&intake), manifest.files(), shelf.max_size, told);
         let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
         let incoming = Arc::new(incoming.map_err(busy)?);
-        held.iter().for_each(|(id, size, hash)| incoming.hold(*id, *size, *hash));
+        let (verdicts, kept_bytes) = (there.verdicts(), there.kept_bytes());
+        there.hand_over(&incoming);
         manifest.texts().for_each(|(id, size)| incoming.expect_text(id, size.unwrap_or_default()));
+        if kept_bytes > 0 {
+            let (transfer, reason) = (manifest.transfer.clone(), "the sender has come back".to_owned());
+            shelf.reporter.tell(Event::Retry { transfer, from_bytes: kept_bytes, reason });
+        }
         Ok(Receiving {
             shelf,
             manifest,
@@ -151,7 +243,7 @@ impl<'a> Receiving<'a> {
             running: Lanes::running(LaneWork::Receive(Arc::clone(&incoming))),
             incoming,
             outcomes,
-            held,
+            verdicts,
             started: Instant::now(),
             pending: manifest.count(),
             files: 0,
@@ -161,9 +253,37 @@ impl<'a> Receiving<'a> {
         })
     }
 
-    /// Held by whatever still works on this transfer, and so by its partial area.
-    pub(super) fn area(&self) -> Weak<Intake> {
-        Arc::downgrade(&self.intake)
+    /// Ends it before its time. What has arrived is taken, what was stored is told, and the partial area is removed or
+    /// ready for another attempt.
+    pub(super) async fn wind_up(mut self, error: &SessionError) {
+        if let SessionError::Cut(_) = error {
+            self.drain().await;
+        }
+        let Receiving { shelf, manifest, intake, running, incoming, mut outcomes, .. } = self;
+        let area = Arc::downgrade(&intake);
+        drop((running, incoming, intake));
+        let let_go = async {
+            while let Some(outcome) = outcomes.recv().await {
+                if let Outcome::Stored { id, placed, hash } = outcome {
+                    shelf.tell_stored(manifest, id, &placed, hash);
+                }
+            }
+            while area.strong_count() > 0 {
+                sleep(POLL).await;
+            }
+        };
+        // What a stuck disk keeps longer is removed by the next `receive`.
+        let _ = timeout(LETTING_GO, let_go).await;
+    }
+
+    /// Waits until the lanes have read what their sockets hold: the sender need not send that again.
+    async fn drain(&mut self) {
+        while self.running.lanes.count() > 0 {
+            let before = self.incoming.bytes();
+            if timeout(STILL, self.running.ends.recv()).await.is_err() && self.incoming.bytes() == before {
+                return;
+            }
+        }
     }
 
     /// The lanes, where any are needed.
@@ -173,8 +293,8 @@ impl<'a> Receiving<'a> {
 
     /// Says what is wanted, and the name under which lanes may come.
     pub(super) async fn go<S: Channel>(&mut self, conn: &mut Conn<S>, session: [u8; 16]) -> Result<(), SessionError> {
-        let held = std::mem::take(&mut self.held).into_iter();
-        for page in verdicts(self.manifest.entries.len() as u32, held.map(|(id, _, hash)| (id, hash))) {
+        let special = std::mem::take(&mut self.verdicts).into_iter();
+        for page in verdicts(self.manifest.entries.len() as u32, special) {
             conn.send(&page).await?;
         }
         conn.send(&Go { session, lanes: LANES_CAP }).await?;
@@ -240,8 +360,9 @@ impl<'a> Receiving<'a> {
         for outcome in outcomes {
             self.pending -= 1;
             let item = match outcome {
-                Outcome::Stored { id, placed, hash } => self.stored(id, &placed, hash),
+                Outcome::Stored { id, placed, hash } => self.stored(id, &placed, hash, false),
                 Outcome::Same { id, hash } => self.same(id, hash),
+                Outcome::Before { id, placed, hash, told } => self.stored(id, &placed, hash, told),
                 Outcome::Text { id, text, hash } => self.read(id, text, hash),
                 Outcome::NotStored(not) => {
                     self.failed += 1;
@@ -261,19 +382,15 @@ impl<'a> Receiving<'a> {
         if items.is_empty() { Ok(()) } else { conn.send(&Stored { items }).await }
     }
 
-    fn stored(&mut self, id: u32, placed: &Placed, hash: Hash) -> StoredItem {
+    /// Acknowledges a file, and tells of it unless that was `told` before.
+    fn stored(&mut self, id: u32, placed: &Placed, hash: Hash, told: bool) -> StoredItem {
         let offered = self.manifest.entries[id as usize].path.clone();
         let name = placed.name.as_str().to_owned();
         self.files += 1;
         self.bytes += placed.bytes;
-        self.shelf.reporter.tell(Event::Stored {
-            transfer: self.manifest.transfer.clone(),
-            name: name.clone(),
-            offered: offered.clone(),
-            path: Some(placed.path.to_string_lossy().into_owned()),
-            bytes: placed.bytes,
-            blake3: data_encoding::HEXLOWER.encode(&hash),
-        });
+        if !told {
+            self.shelf.tell_stored(self.manifest, id, placed, hash);
+        }
         let name = if name == offered { String::new() } else { name };
         StoredItem { id, bytes: placed.bytes, hash, name }
     }

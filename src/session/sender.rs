@@ -1,19 +1,23 @@
 //! A guest that sends.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::error::SessionError;
 use super::growth::beside;
-use super::host::unless_leaving;
+use super::host::{lock, unless_leaving};
+use super::memory::{Memory, sources_id};
 use super::opening::part;
+use super::returning::Ticket;
 use super::sending::{Parcel, Sending, check_text};
-use super::visit::{Target, Visit, visit};
+use super::visit::{Errand, Target, Visit};
 use crate::events::{Event, ExitCode, Failure, Reporter};
-use crate::pairing::Identity;
-use crate::store::SourceEntry;
+use crate::pairing::{Fingerprint, Identity};
+use crate::store::{SourceEntry, StateClaim};
 use crate::transfer::{Manner, Sources};
 use crate::wire::Role;
 
@@ -31,6 +35,10 @@ pub struct Sender {
     pub left_out: Vec<(String, String)>,
     /// How content is sent.
     pub manner: Manner,
+    /// How long the receiver is looked for after a cut.
+    pub retry: Duration,
+    /// What a later run needs to go on.
+    pub memory: Memory,
     /// The address to send from, if one was asked for.
     pub source: Option<IpAddr>,
     /// Where it is told.
@@ -38,7 +46,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends everything to one receiver. Every event but the failure that is returned has been told.
+    /// Sends everything to one receiver, and goes on after a cut. Every event but the failure that is returned has been
+    /// told.
     ///
     /// # Errors
     /// The failure, with the exit code that stands for it: refused in part and incomplete are failures too. Dropping
@@ -49,36 +58,104 @@ impl Sender {
         mut leaving: watch::Receiver<bool>,
     ) -> Result<(), (Option<String>, Failure)> {
         self.text.as_deref().map_or(Ok(()), check_text).map_err(|failure| (None, failure))?;
-        let visit = visit(target, &self.identity, &self.name, Role::Sends, self.source, &*self.reporter);
-        let mut visit = unless_leaving(&mut leaving, visit).await.map_err(|error| (None, error.failure()))?;
+        let errand = Errand {
+            identity: &self.identity,
+            name: &self.name,
+            role: Role::Sends,
+            source: self.source,
+            reporter: &*self.reporter,
+            retry: self.retry,
+        };
+        let what = sources_id(&self.entries, self.text.as_deref());
+        let taken = Mutex::new(None);
+        let begun = |key: &Fingerprint| {
+            let mut taken = lock(&taken);
+            *taken = self.memory.take_sent(key, &what);
+            taken.as_ref().map(|(ticket, _)| ticket.key.hash())
+        };
+        let visit = unless_leaving(&mut leaving, errand.visit(target, begun));
+        let mut visit = visit.await.map_err(|error| (None, error.failure()))?;
+        let receiver = visit.paired.binding.server;
+        let (ticket, claim) = match lock(&taken).take() {
+            Some((ticket, claim)) => (ticket, Some(claim)),
+            None => (Ticket::draw(), None),
+        };
         let sources = Sources::new(Arc::clone(&self.entries), self.text.as_deref());
-        let parcel = Parcel::new(&sources, &self.left_out, &self.manner, &*self.reporter);
-        match unless_leaving(&mut leaving, self.offer_and_send(&mut visit, &parcel)).await {
-            Ok(sending) => {
-                visit.paired.conn.close().await;
-                sending.result().map_err(|failure| (Some(parcel.transfer.clone()), failure))
-            }
-            Err(error) => {
-                let refused = matches!(error, SessionError::Refused(_));
-                let failure = error.failure();
-                part(visit.paired.conn, error).await;
-                if refused && failure.code == ExitCode::Refused {
-                    let (transfer, reason) = (parcel.transfer.clone(), failure.message.clone());
-                    self.reporter.tell(Event::Refused { transfer, reason });
+        let parcel = Parcel::new(&sources, &self.left_out, &self.manner, ticket, &*self.reporter);
+        let mut attempt = Attempt { parcel: &parcel, receiver, what, claim, accepted: false, cut: None };
+        loop {
+            let error = match unless_leaving(&mut leaving, self.offer_and_send(&mut visit, &mut attempt)).await {
+                Ok(sending) => {
+                    let home = visit.home();
+                    visit.paired.conn.close().await;
+                    if !sending.is_stale() {
+                        if attempt.claim.is_some() {
+                            self.memory.forget_sent(&receiver, &what);
+                        }
+                        return sending.result().map_err(|failure| (Some(parcel.transfer.clone()), failure));
+                    }
+                    (home, SessionError::Changed)
                 }
-                Err((Some(parcel.transfer.clone()), failure))
+                Err(error) => (visit.home(), part(visit.paired.conn, error).await),
+            };
+            let (home, error) = error;
+            let again = match attempt.accepted && error.is_passing() {
+                true => unless_leaving(&mut leaving, errand.come_back(target, &home, &parcel.ticket.key.hash())).await,
+                false => Err(SessionError::Silent),
+            };
+            match again {
+                Ok(back) => (visit, attempt.cut) = (back, Some(error.to_string())),
+                // Another device in its place is what a person has to know.
+                Err(alarm @ (SessionError::WrongKey | SessionError::Pairing(_))) => {
+                    return Err((Some(parcel.transfer.clone()), alarm.failure()));
+                }
+                Err(_) => return Err(self.give_up(&attempt, &error)),
             }
         }
     }
 
-    async fn offer_and_send<'a>(&self, visit: &mut Visit, parcel: &'a Parcel<'a>) -> Result<Sending<'a>, SessionError> {
+    fn give_up(&self, attempt: &Attempt<'_>, error: &SessionError) -> (Option<String>, Failure) {
+        let transfer = attempt.parcel.transfer.clone();
+        let failure = match attempt.accepted && attempt.parcel.is_large() {
+            true => error.failure_of_kept("send it again"),
+            false => error.failure(),
+        };
+        if matches!(error, SessionError::Refused(_)) && failure.code == ExitCode::Refused {
+            let (transfer, reason) = (transfer.clone(), failure.message.clone());
+            self.reporter.tell(Event::Refused { transfer, reason });
+        }
+        (Some(transfer), failure)
+    }
+
+    async fn offer_and_send<'a>(
+        &self,
+        visit: &mut Visit,
+        attempt: &mut Attempt<'a>,
+    ) -> Result<Sending<'a>, SessionError> {
         visit.must_be(Role::Inbox)?;
+        let parcel = attempt.parcel;
         let (conn, label) = (&mut visit.paired.conn, visit.paired.standing.label);
-        self.reporter.tell(Event::Offer(parcel.told(visit.paired.peer.clone(), label)));
-        parcel.tell_left_out();
+        if attempt.cut.is_none() {
+            self.reporter.tell(Event::Offer(parcel.told(visit.paired.peer.clone(), label)));
+            parcel.tell_left_out();
+        }
         parcel.offer(conn).await?;
         let (verdicts, go) = parcel.hear_verdicts(conn).await?;
-        self.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
+        match attempt.cut.take() {
+            Some(reason) => parcel.tell_retry(&verdicts, reason),
+            None => {
+                self.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
+                parcel.tell_if_begun(&verdicts);
+            }
+        }
+        if attempt.claim.is_none() && parcel.is_large() {
+            let (memory, ticket) = (self.memory.clone(), parcel.ticket.clone());
+            let (receiver, what) = (attempt.receiver, attempt.what);
+            let kept = spawn_blocking(move || memory.keep_sent(&receiver, &what, &ticket));
+            // A transfer that can't be gone on with by a later run is still one.
+            attempt.claim = conn.attentive_during(async { Ok(kept.await) }).await?.ok().flatten();
+        }
+        attempt.accepted = true;
         let mut sending = Sending::new(parcel, label, verdicts);
         let growing = match sending.lanes() {
             Some(running) => Some(visit.dial_lanes(&self.identity, go.session, running, go.lanes).await?),
@@ -87,4 +164,17 @@ impl Sender {
         beside(growing, sending.attend(&mut visit.paired.conn)).await?;
         Ok(sending)
     }
+}
+
+/// What outlives the sessions of one transfer.
+struct Attempt<'a> {
+    parcel: &'a Parcel<'a>,
+    receiver: Fingerprint,
+    what: [u8; 16],
+    /// That this process is the one that sends it, if that is remembered.
+    claim: Option<StateClaim>,
+    /// Whether the receiver has said yes.
+    accepted: bool,
+    /// Why the session before this one ended.
+    cut: Option<String>,
 }

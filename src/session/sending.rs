@@ -1,23 +1,28 @@
 //! A transfer at the sender, whichever end dialled: offer, hear the verdicts, believe only what was acknowledged.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::conn::{Channel, Conn, SILENCE, pings};
 use super::error::SessionError;
-use super::inbox::{PROGRESS_EVERY, wire_name};
+use super::host::lock;
+use super::inbox::PROGRESS_EVERY;
 use super::lanes::{LaneWork, Lanes, Running};
 use super::offer::{Judged, announce};
 use super::receiving::SAME;
+use super::returning::Ticket;
 use crate::events::{
     ENTRIES_TOLD, EntryKind, Event, ExitCode, Failure, Label, Offer as Told, OfferedEntry, Peer, Reporter,
 };
 use crate::names::{RelPath, human_bytes, inert};
 use crate::store::SourceKind;
-use crate::transfer::{LaneError, Manner, Outgoing, Source, Sources};
-use crate::wire::{Bye, Fault, Finished, Go, Kind, NotStored, Ping, SCREEN_CAP, Stored, StoredItem, Verdict, Verdicts};
+use crate::transfer::{Hash, LaneError, Manner, Outgoing, Source, Sources};
+use crate::wire::{
+    Bye, CHUNK_LEN, Fault, Finished, Go, Kind, NotStored, Ping, SCREEN_CAP, Stored, StoredItem, Verdict, Verdicts,
+};
 
 /// How long a broken lane's last words may take to arrive on the control connection.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -34,16 +39,20 @@ pub fn check_text(text: &str) -> Result<(), Failure> {
     Err(Failure::new(ExitCode::Usage, message, "send it as a file"))
 }
 
-/// What one transfer offers, and where it is told.
+/// What one transfer offers, and where it is told, in as many sessions as it takes.
 pub(super) struct Parcel<'a> {
     pub(super) sources: &'a Sources,
     /// What was left out before, as (name, reason).
     pub(super) left_out: &'a [(String, String)],
     pub(super) reporter: &'a dyn Reporter,
     manner: &'a Manner,
-    name: [u8; 16],
-    /// The same as it is told.
+    pub(super) ticket: Ticket,
+    /// Its name as it is told.
     pub(super) transfer: String,
+    /// What was acknowledged so far, and told.
+    acknowledged: Mutex<HashMap<u32, Hash>>,
+    /// When it was accepted first.
+    started: OnceLock<Instant>,
 }
 
 impl<'a> Parcel<'a> {
@@ -51,10 +60,43 @@ impl<'a> Parcel<'a> {
         sources: &'a Sources,
         left_out: &'a [(String, String)],
         manner: &'a Manner,
+        ticket: Ticket,
         reporter: &'a dyn Reporter,
     ) -> Self {
-        let name = wire_name();
-        Parcel { sources, left_out, reporter, manner, name, transfer: data_encoding::HEXLOWER.encode(&name) }
+        let transfer = data_encoding::HEXLOWER.encode(&ticket.transfer);
+        let (acknowledged, started) = (Mutex::default(), OnceLock::new());
+        Parcel { sources, left_out, reporter, manner, ticket, transfer, acknowledged, started }
+    }
+
+    /// Whether it is worth going on with when it is cut.
+    pub(super) fn is_large(&self) -> bool {
+        self.sources.iter().fold(0u64, |sum, source| sum.saturating_add(source.bytes())) > CHUNK_LEN
+    }
+
+    /// Tells that it goes on where an earlier session was cut, for that `reason`.
+    pub(super) fn tell_retry(&self, verdicts: &[(u32, Verdict)], reason: String) {
+        let (transfer, from_bytes) = (self.transfer.clone(), self.kept_bytes(verdicts));
+        self.reporter.tell(Event::Retry { transfer, from_bytes, reason });
+    }
+
+    /// Tells that it goes on where an earlier run was cut, if the receiver has anything of it.
+    pub(super) fn tell_if_begun(&self, verdicts: &[(u32, Verdict)]) {
+        if self.kept_bytes(verdicts) > 0 {
+            self.tell_retry(verdicts, "it was cut in an earlier run".to_owned());
+        }
+    }
+
+    /// What the receiver has of this very transfer.
+    fn kept_bytes(&self, verdicts: &[(u32, Verdict)]) -> u64 {
+        let of = |(id, verdict): &(u32, Verdict)| {
+            let bytes = self.sources.get(*id).bytes();
+            match verdict {
+                Verdict::TakeRest(held) => held.iter().map(|run| run_bytes(*run, bytes)).sum(),
+                Verdict::Stored(_) => bytes,
+                Verdict::Leave | Verdict::Take | Verdict::Have(_) => 0,
+            }
+        };
+        verdicts.iter().map(of).sum()
     }
 
     pub(super) fn told(&self, peer: Peer, label: Label) -> Told {
@@ -70,7 +112,7 @@ impl<'a> Parcel<'a> {
 
     /// Says the whole offer.
     pub(super) async fn offer<S: Channel>(&self, conn: &mut Conn<S>) -> Result<(), SessionError> {
-        let (offer, pages, end) = announce(self.name, self.sources);
+        let (offer, pages, end) = announce(&self.ticket, self.sources);
         conn.send(&offer).await?;
         for page in &pages {
             conn.send(page).await?;
@@ -98,6 +140,12 @@ impl<'a> Parcel<'a> {
             }
         }
     }
+}
+
+/// The bytes of a run of chunks of a file of `size` bytes.
+fn run_bytes((first, count): (u32, u32), size: u64) -> u64 {
+    let (first, end) = (u64::from(first), u64::from(first) + u64::from(count));
+    size.min(end * CHUNK_LEN).saturating_sub(first * CHUNK_LEN)
 }
 
 /// An offer as a person and a script are told of it.
@@ -143,6 +191,8 @@ pub(super) struct Sending<'a> {
     running: Running,
     /// By entry: whether an acknowledgement is due.
     awaited: Vec<bool>,
+    /// Entries of which the receiver had a part, as it said.
+    resumed: Vec<u32>,
     pending: usize,
     left: usize,
     files: u64,
@@ -150,6 +200,8 @@ pub(super) struct Sending<'a> {
     total: u64,
     started: Instant,
     finished: Option<Instant>,
+    /// A part that the receiver had is not of the file as it is now.
+    stale: bool,
     /// The first file that the receiver could not store, and the first that could not be read here.
     failed_there: Option<String>,
     failed_here: Option<String>,
@@ -158,6 +210,7 @@ pub(super) struct Sending<'a> {
 impl<'a> Sending<'a> {
     pub(super) fn new(parcel: &'a Parcel<'a>, label: Label, verdicts: Vec<(u32, Verdict)>) -> Self {
         let sources = parcel.sources;
+        let started = *parcel.started.get_or_init(Instant::now);
         let mut awaited = vec![false; sources.count()];
         let left = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Leave).count();
         let is_wanted = |(id, verdict): &(u32, Verdict)| sources.get(*id).has_content() && *verdict != Verdict::Leave;
@@ -165,20 +218,25 @@ impl<'a> Sending<'a> {
         wanted.iter().for_each(|(id, _)| awaited[*id as usize] = true);
         let total = wanted.iter().fold(0, |sum: u64, (id, _)| sum.saturating_add(sources.get(*id).bytes()));
         let pending = wanted.len();
-        let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, parcel.manner.clone()));
+        let resumed = wanted.iter().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
+        let resumed = resumed.map(|(id, _)| *id).collect();
+        let acknowledged = lock(&parcel.acknowledged).clone();
+        let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, acknowledged, parcel.manner.clone()));
         Sending {
             parcel,
             label,
             running: Lanes::running(LaneWork::Send(Arc::clone(&outgoing))),
             outgoing,
             awaited,
+            resumed,
             pending,
             left,
             files: 0,
             bytes: 0,
             total,
-            started: Instant::now(),
+            started,
             finished: None,
+            stale: false,
             failed_there: None,
             failed_here: None,
         }
@@ -251,8 +309,11 @@ impl<'a> Sending<'a> {
                 return Err(SessionError::broke(format!("`{}` is acknowledged as another file", inert(&offered))));
             }
             let transfer = self.parcel.transfer.clone();
+            let told = lock(&self.parcel.acknowledged).insert(id, hash).is_some();
             if self.outgoing.was_same(id) {
-                self.parcel.reporter.tell(Event::Skipped { transfer, name: offered, reason: SAME.to_owned() });
+                if !told {
+                    self.parcel.reporter.tell(Event::Skipped { transfer, name: offered, reason: SAME.to_owned() });
+                }
                 continue;
             }
             let name = match name.is_empty() {
@@ -263,13 +324,20 @@ impl<'a> Sending<'a> {
             self.files += 1;
             self.bytes += bytes;
             let blake3 = data_encoding::HEXLOWER.encode(&hash);
-            self.parcel.reporter.tell(Event::Stored { transfer, name, offered, path: None, bytes, blake3 });
+            if !told {
+                self.parcel.reporter.tell(Event::Stored { transfer, name, offered, path: None, bytes, blake3 });
+            }
         }
         Ok(())
     }
 
     fn not_stored(&mut self, not: NotStored) -> Result<(), SessionError> {
         let name = inert(self.resolve(not.id)?.name());
+        if not.fault == Fault::Sender && self.resumed.contains(&not.id) && !self.outgoing.has_failed(not.id) {
+            // The receiver has dropped what it had, and takes the whole file the next time.
+            self.stale = true;
+            return Ok(());
+        }
         let what = format!("`{name}`: {}", inert(&not.message));
         // What failed here is told with our own reason, below.
         if not.fault != Fault::Sender {
@@ -297,6 +365,11 @@ impl<'a> Sending<'a> {
         }
         self.finished = Some(Instant::now());
         Ok(())
+    }
+
+    /// Whether another session is needed, since the source is not what the receiver had a part of.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// How it came out; tells `finished` if everything was stored.

@@ -1,18 +1,20 @@
 //! `.qrdrop-partial/`: where files are until they are whole.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use cap_std::fs::Dir;
 use data_encoding::HEXLOWER;
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::at::{self, Lock};
 use super::error::StoreError;
 use super::folder::locked;
+use super::journal::{JOURNAL, Journal, Keepsake, Record, Replayed};
 
 /// The folder in the receive folder that holds what is not whole yet. Offered names can't reach it: a leading dot is
 /// neutralised at the top level.
@@ -26,23 +28,29 @@ const TEMP_HEX: usize = 16;
 /// How often a step is tried again that another qrdrop's clean-up may undo at the same moment.
 const RACE_TRIES: u32 = 32;
 
-/// The part of `.qrdrop-partial/` that belongs to one transfer. Dropping it removes it.
+/// How long a transfer waits to go on, from the last that came of it.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The part of `.qrdrop-partial/` that belongs to one transfer. Dropping it removes it, unless its journal says something
+/// that is worth coming back to.
 pub(super) struct Area {
     partial_dir: Dir,
     receive_dir: Dir,
     name: String,
     dir: Dir,
     lock: Mutex<Option<File>>,
+    journal: Option<Journal>,
     seed: RandomState,
     drawn: AtomicU64,
 }
 
 impl Area {
-    /// Makes a new area below the receive folder, with `.qrdrop-partial/` if it is not there.
-    pub(super) fn create(receive_dir: &Dir) -> Result<Area, StoreError> {
+    /// Makes a new area below the receive folder, with `.qrdrop-partial/` if it is not there; with a journal if it is to
+    /// be kept.
+    pub(super) fn create(receive_dir: &Dir, keep: Option<&Keepsake>) -> Result<Area, StoreError> {
         for _ in 0..RACE_TRIES {
             let partial_dir = open_or_create_partial_dir(receive_dir)?;
-            match Area::create_in(receive_dir, partial_dir) {
+            match Area::create_in(receive_dir, partial_dir, keep) {
                 Ok(Some(area)) => return Ok(area),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -53,10 +61,8 @@ impl Area {
     }
 
     /// `None` and `NotFound`: a clean-up came in between.
-    fn create_in(receive_dir: &Dir, partial_dir: Dir) -> io::Result<Option<Area>> {
-        let mut random = [0; AREA_HEX / 2];
-        SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("the system has no random numbers"))?;
-        let name = format!("{AREA_PREFIX}{}", HEXLOWER.encode(&random));
+    fn create_in(receive_dir: &Dir, partial_dir: Dir, keep: Option<&Keepsake>) -> io::Result<Option<Area>> {
+        let name = format!("{AREA_PREFIX}{}", HEXLOWER.encode(&at::random::<{ AREA_HEX / 2 }>()?));
         at::create_dir(&partial_dir, &name, at::PRIVATE_DIR)?;
         let dir = at::open_dir(&partial_dir, &name)?;
         let lock = match at::lock(&dir, LOCK)? {
@@ -65,9 +71,27 @@ impl Area {
             Lock::Unknown => None,
             Lock::Busy => return Ok(None),
         };
+        // who can't tell that somebody lives could take a transfer from under another
+        let journal = keep.filter(|_| lock.is_some()).map(|keep| Journal::create(&dir, keep)).transpose()?;
         let receive_dir = receive_dir.try_clone()?;
-        let (seed, drawn) = (RandomState::new(), AtomicU64::new(0));
-        Ok(Some(Area { partial_dir, receive_dir, name, dir, lock: Mutex::new(lock), seed, drawn }))
+        let (lock, seed, drawn) = (Mutex::new(lock), RandomState::new(), AtomicU64::new(0));
+        Ok(Some(Area { partial_dir, receive_dir, name, dir, lock, journal, seed, drawn }))
+    }
+
+    /// Opens the area that is kept under `key` and that nobody works in; also what its journal says. Partial files that
+    /// it does not speak of are removed.
+    pub(super) fn reopen(receive_dir: &Dir, key: &[u8; 32]) -> Option<(Area, Replayed)> {
+        let partial_dir = open_partial_dir(receive_dir).ok()??;
+        let (name, dir) = areas(&partial_dir)
+            .ok()?
+            .find(|(_, dir)| Journal::peek(dir).is_some_and(|(kept, touched)| kept.key == *key && !is_over(touched)))?;
+        let Ok(Lock::Held(lock)) = at::lock(&dir, LOCK) else { return None };
+        let (journal, replayed) = Journal::reopen(&dir).ok()?;
+        let spoken_of: HashSet<String> = replayed.temps().map(temp_name).collect();
+        sweep(&dir, |name| !spoken_of.contains(name)).ok()?;
+        let receive_dir = receive_dir.try_clone().ok()?;
+        let (lock, seed, drawn) = (Mutex::new(Some(lock)), RandomState::new(), AtomicU64::new(0));
+        Some((Area { partial_dir, receive_dir, name, dir, lock, journal: Some(journal), seed, drawn }, replayed))
     }
 
     /// Where the partial files are.
@@ -75,24 +99,57 @@ impl Area {
         &self.dir
     }
 
-    /// Creates a partial file of permission bits `mode`; its name is drawn at random (from a keyed hash, since a system
+    /// Whether what is here outlives the transfer's end.
+    pub(super) fn is_kept(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_worth_keeping)
+    }
+
+    /// Where it is said what came of the transfer so far, if that is kept.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// Says what happened, if that is kept.
+    pub(super) fn note(&self, records: &[Record]) {
+        if let Some(journal) = self.journal.as_ref().filter(|_| !records.is_empty()) {
+            journal.add(records);
+        }
+    }
+
+    /// Creates a partial file of permission bits `mode`; its number is drawn at random (from a keyed hash, since a system
     /// call for each of 100,000 small files is not free).
-    pub(super) fn create_temp(&self, mode: u32) -> io::Result<(String, File)> {
+    pub(super) fn create_temp(&self, mode: u32) -> io::Result<(u64, File)> {
         loop {
-            let name = format!("{:016x}{TEMP_SUFFIX}", self.seed.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)));
-            match at::create_file(&self.dir, &name, mode) {
+            let temp = self.seed.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed));
+            match at::create_file(&self.dir, &temp_name(temp), mode) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                outcome => return outcome.map(|file| (name, file)),
+                outcome => return outcome.map(|file| (temp, file)),
             }
         }
     }
+
+    /// Opens a partial file of an earlier attempt.
+    pub(super) fn reopen_temp(&self, temp: u64) -> io::Result<File> {
+        at::reopen_file(&self.dir, &temp_name(temp))
+    }
+
+    /// Removes a partial file.
+    pub(super) fn remove_temp(&self, temp: u64) -> io::Result<()> {
+        self.dir.remove_file(temp_name(temp))
+    }
+}
+
+/// The name of the partial file of this number.
+pub(super) fn temp_name(temp: u64) -> String {
+    format!("{temp:016x}{TEMP_SUFFIX}")
 }
 
 impl Area {
     /// Removes it, and `.qrdrop-partial/` with it if nobody else is in there. A second time there is nothing to do.
     pub(super) fn remove(&self) {
         // best effort: what stays is recognised and removed by a later `Folder::clean`
-        let _ = sweep(&self.dir);
+        let _ = sweep(&self.dir, |_| true);
+        let _ = self.dir.remove_file(JOURNAL);
         drop(locked(&self.lock).take());
         let _ = self.dir.remove_file(LOCK);
         let _ = self.partial_dir.remove_dir(&self.name);
@@ -102,7 +159,9 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        self.remove();
+        if !self.is_kept() {
+            self.remove();
+        }
     }
 }
 
@@ -162,21 +221,23 @@ pub struct Cleaned {
     pub bytes: u64,
 }
 
-/// Removes the areas of dead processes, and `.qrdrop-partial/` when nothing is left in it. Only what is recognisably
-/// ours goes: a name that we would draw, in a folder that nobody holds.
-pub(super) fn clean(receive_dir: &Dir) -> Result<Cleaned, StoreError> {
+/// Removes the areas of dead processes that are not kept, and `.qrdrop-partial/` when nothing is left in it. Only what is
+/// recognisably ours goes: a name that we would draw, in a folder that nobody holds.
+pub(super) fn clean(receive_dir: &Dir, is_unwanted: impl Fn(&Keepsake) -> bool) -> Result<Cleaned, StoreError> {
     let mut cleaned = Cleaned::default();
     let Some(partial_dir) = open_partial_dir(receive_dir)? else { return Ok(cleaned) };
     let failed = |error| StoreError::io("clean", PARTIAL_DIR, error);
-    for entry in partial_dir.entries().map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let Some(name) = name.to_str().filter(|name| is_area_name(name)) else { continue };
-        let Ok(dir) = at::open_dir(&partial_dir, name) else { continue };
+    for (name, dir) in areas(&partial_dir).map_err(failed)? {
+        let waits = |(kept, touched): (Keepsake, SystemTime)| !is_over(touched) && !is_unwanted(&kept);
+        if Journal::peek(&dir).is_some_and(waits) {
+            continue;
+        }
         let Ok(Lock::Held(lock)) = at::lock(&dir, LOCK) else { continue };
-        if let Ok((files, bytes)) = sweep(&dir) {
+        if let Ok((files, bytes)) = sweep(&dir, |_| true) {
             cleaned.files += files;
             cleaned.bytes += bytes;
         }
+        let _ = dir.remove_file(JOURNAL);
         // on Windows a file that is open can't go; elsewhere a second cleaner in this gap removes the same things
         drop(lock);
         let _ = dir.remove_file(LOCK);
@@ -189,12 +250,59 @@ pub(super) fn clean(receive_dir: &Dir) -> Result<Cleaned, StoreError> {
     Ok(cleaned)
 }
 
-/// Removes the partial files in an area; returns how many and their size in bytes.
-fn sweep(dir: &Dir) -> io::Result<(u64, u64)> {
+/// A transfer that waits to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is known by.
+    pub keepsake: Keepsake,
+    /// What its partial files take on the disk, in bytes.
+    pub bytes: u64,
+    /// When it is given up.
+    pub until: SystemTime,
+}
+
+/// The transfers that wait to go on, those aside that somebody works on.
+pub(super) fn kept(receive_dir: &Dir) -> Result<Vec<Kept>, StoreError> {
+    let Some(partial_dir) = open_partial_dir(receive_dir)? else { return Ok(Vec::new()) };
+    let areas = areas(&partial_dir).map_err(|error| StoreError::io("list", PARTIAL_DIR, error))?;
+    let kept = areas.filter_map(|(_, dir)| {
+        let (keepsake, touched) = Journal::peek(&dir).filter(|(_, touched)| !is_over(*touched))?;
+        let Ok(Lock::Held(_)) = at::lock(&dir, LOCK) else { return None };
+        let sizes = dir.entries().ok()?.filter_map(|entry| Some(at::taken_by(&entry.ok()?.metadata().ok()?)));
+        Some(Kept { keepsake, bytes: sizes.sum(), until: touched + KEPT_FOR })
+    });
+    Ok(kept.collect())
+}
+
+/// What all transfers are known by that can go on or run.
+pub(super) fn keepsakes(receive_dir: &Dir) -> Result<Vec<Keepsake>, StoreError> {
+    let Some(partial_dir) = open_partial_dir(receive_dir)? else { return Ok(Vec::new()) };
+    let areas = areas(&partial_dir).map_err(|error| StoreError::io("list", PARTIAL_DIR, error))?;
+    let kept = areas.filter_map(|(_, dir)| Journal::peek(&dir).filter(|(_, touched)| !is_over(*touched)));
+    Ok(kept.map(|(keepsake, _)| keepsake).collect())
+}
+
+/// The areas in `.qrdrop-partial/`, each open.
+fn areas(partial_dir: &Dir) -> io::Result<impl Iterator<Item = (String, Dir)>> {
+    let names = partial_dir.entries()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let areas = names.filter(|name| is_area_name(name)).filter_map(|name| {
+        let dir = at::open_dir(partial_dir, &name).ok()?;
+        Some((name, dir))
+    });
+    Ok(areas)
+}
+
+fn is_over(touched: SystemTime) -> bool {
+    // a time in the future is a clock that was set back
+    touched.elapsed().is_ok_and(|age| age > KEPT_FOR)
+}
+
+/// Removes the partial files in an area that `goes` says; returns how many and their size in bytes.
+fn sweep(dir: &Dir, goes: impl Fn(&str) -> bool) -> io::Result<(u64, u64)> {
     let (mut files, mut bytes) = (0, 0);
     for entry in dir.entries()? {
         let name = entry?.file_name();
-        let Some(name) = name.to_str().filter(|name| is_temp_name(name)) else { continue };
+        let Some(name) = name.to_str().filter(|name| is_temp_name(name) && goes(name)) else { continue };
         let size = dir.symlink_metadata(name).map_or(0, |about| about.len());
         if dir.remove_file(name).is_ok() {
             files += 1;

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsMaybeDirExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, OpenOptions};
+use ring::rand::{SecureRandom, SystemRandom};
 
 /// How often a call that says "try again" about a regular file is believed. Local file systems never say it; a few
 /// network ones do under memory pressure.
@@ -126,6 +127,24 @@ pub(super) fn open_file(dir: &Dir, name: &str) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(file)
+}
+
+/// Opens the regular file `name` for reading and writing.
+pub(super) fn reopen_file(dir: &Dir, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).nonblock(cfg!(unix)).follow(FollowSymlinks::No);
+    let file = patiently(|| dir.open_with(name, &options))?.into_std();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Random bytes that nobody can guess.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system has no random numbers"))?;
+    Ok(bytes)
 }
 
 /// What became of an attempt to lock.
@@ -278,6 +297,14 @@ pub(super) fn space(dir: &Dir) -> io::Result<Option<Space>> {
         let _ = dir;
         Ok(None)
     }
+}
+
+/// The bytes that a file takes on the disk.
+pub(super) fn taken_by(about: &cap_std::fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    return cap_std::fs::MetadataExt::blocks(about) * 512;
+    #[cfg(not(unix))]
+    about.len()
 }
 
 /// Sets the permission bits of an open file.

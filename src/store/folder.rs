@@ -10,11 +10,13 @@ use super::area::{self, Area};
 use super::at::{self, Node};
 use super::error::{StoreError, shown};
 use super::intake::Intake;
+use super::journal::Keepsake;
 use super::plan::{IfExists, Plan, PlannedEntry};
+use super::resume::Left;
 use super::taken::Taken;
 use crate::names::RelPath;
 
-pub use super::area::Cleaned;
+pub use super::area::{Cleaned, Kept};
 
 /// Room that is never given to transfers, so that the machine goes on working: 1 % of the disk, at most this.
 const MOST_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
@@ -76,12 +78,13 @@ impl Folder {
         self.free_in(&*self.current()?).map(|(free, _)| free)
     }
 
-    /// Removes the partial files that dead processes left. Those of living ones are told by their lock and stay.
+    /// Removes the partial files that dead processes left, and those that have waited too long to go on. Those of living
+    /// ones are told by their lock and stay.
     ///
     /// # Errors
     /// The folder is gone, or `.qrdrop-partial` is not ours.
     pub fn clean(&self) -> Result<Cleaned, StoreError> {
-        area::clean(&self.current()?.dir)
+        self.forget(|_| false)
     }
 
     /// The regular file at `path`, if there is one that can be read; links are not followed.
@@ -101,12 +104,73 @@ impl Folder {
     /// # Errors
     /// The list contradicts itself, its sizes do not fit, or the folder is gone or unwritable.
     pub fn begin(self: &Arc<Self>, entries: Vec<PlannedEntry>, if_exists: IfExists) -> Result<Intake, StoreError> {
+        self.plan(entries, if_exists, None)
+    }
+
+    /// As [`Folder::begin`], for a transfer that can be continued when it ends early: this goes on with what an earlier
+    /// attempt of that key has left, see [`Intake::take_held`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn go_on(
+        self: &Arc<Self>,
+        entries: Vec<PlannedEntry>,
+        if_exists: IfExists,
+        keep: &Keepsake,
+    ) -> Result<Intake, StoreError> {
+        self.plan(entries, if_exists, Some(keep))
+    }
+
+    fn plan(
+        self: &Arc<Self>,
+        entries: Vec<PlannedEntry>,
+        if_exists: IfExists,
+        keep: Option<&Keepsake>,
+    ) -> Result<Intake, StoreError> {
         let root = self.current()?;
         let block = self.space_of(&root)?.map_or(1, |space| space.block);
-        let plan = Plan::new(entries, block)?;
-        let claim = self.claim(&root, plan.charge)?;
-        let area = Area::create(&root.dir)?;
-        Ok(Intake::new(Arc::clone(self), root, area, claim, plan, if_exists))
+        let mut plan = Plan::new(entries, block)?;
+        let earlier = keep.and_then(|keep| Area::reopen(&root.dir, &keep.key)).map(|(area, replayed)| {
+            let left = Left::find(&area, &root, &plan, replayed);
+            (area, left)
+        });
+        let mut on_disk = 0;
+        if let Some((_, left)) = &earlier {
+            on_disk = left.parts.iter().map(|part| part.on_disk).sum();
+            for (id, ..) in &left.stored {
+                plan.uncharge(*id);
+            }
+        }
+        let claim = self.claim(&root, plan.charge - on_disk)?;
+        let (area, left) = match earlier {
+            Some(earlier) => earlier,
+            None => (Area::create(&root.dir, keep)?, Left::default()),
+        };
+        Ok(Intake::new(Arc::clone(self), root, area, claim, plan, if_exists, left))
+    }
+
+    /// The transfers that wait here to go on, those aside that run.
+    ///
+    /// # Errors
+    /// The folder is gone, or `.qrdrop-partial` is not ours.
+    pub fn kept(&self) -> Result<Vec<Kept>, StoreError> {
+        area::kept(&self.current()?.dir)
+    }
+
+    /// What the transfers are known by that wait here to go on or run.
+    ///
+    /// # Errors
+    /// As [`Folder::kept`].
+    pub fn keepsakes(&self) -> Result<Vec<Keepsake>, StoreError> {
+        area::keepsakes(&self.current()?.dir)
+    }
+
+    /// Removes the transfers that waited under a key which `is_unwanted`, and what [`Folder::clean`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forget(&self, is_unwanted: impl Fn(&Keepsake) -> bool) -> Result<Cleaned, StoreError> {
+        area::clean(&self.current()?.dir, is_unwanted)
     }
 
     /// The open folder; opened again when another one has taken its place, as after a remount.
@@ -158,7 +222,7 @@ impl Root {
         let failed = |error| cannot_open(path, error);
         let dir = at::open_ambient_dir(path).map_err(failed)?;
         check_writable(&dir).map_err(|error| StoreError::io("write into", shown(path), error))?;
-        let area = Area::create(&dir)?;
+        let area = Area::create(&dir, None)?;
         let file_mode = probe_mode(&area).map_err(|error| StoreError::io("write into", shown(path), error))?;
         drop(area);
         Ok(Root {
@@ -243,13 +307,13 @@ fn check_writable(dir: &Dir) -> io::Result<()> {
 /// The permission bits that a new file gets here, found by making one. Reading the umask itself means setting it, for
 /// every thread; and a default ACL overrules it anyway.
 fn probe_mode(area: &Area) -> io::Result<u32> {
-    let (name, file) = area.create_temp(0o666)?;
+    let (temp, file) = area.create_temp(0o666)?;
     #[cfg(unix)]
     let mode = at::mode(&file)? & 0o666;
     #[cfg(not(unix))]
     let mode = 0o666;
     drop(file);
-    area.dir().remove_file(name)?;
+    area.remove_temp(temp)?;
     Ok(mode)
 }
 

@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex};
 use super::area::Area;
 use super::error::StoreError;
 use super::folder::{Claim, Folder, Root, locked};
+use super::journal::Record;
 use super::partial::{PartialFile, Whole, sync_batch};
-use super::place::Tree;
+use super::place::{Placement, Tree};
 use super::plan::{IfExists, Plan, PlannedFile};
+use super::resume::{Held, Left};
 use crate::names::RelPath;
 
-/// One transfer on its way in. Dropping it, and what is open of it, removes its partial area and gives its reserved
-/// space back; what was committed stays.
+/// One transfer on its way in. Dropping it, and what is open of it, removes its partial area, unless that is kept for
+/// another attempt, and gives its reserved space back; what was committed stays.
 pub struct Intake {
     shared: Arc<Shared>,
+    held: Mutex<Vec<Held>>,
 }
 
 /// What the files of a transfer share.
@@ -50,10 +53,22 @@ impl Intake {
         claim: Claim,
         plan: Plan,
         if_exists: IfExists,
+        left: Left,
     ) -> Intake {
-        let tree = Mutex::new(Tree::new(Arc::clone(&root), plan.folders, if_exists));
+        let tree = Mutex::new(Tree::new(Arc::clone(&root), plan.folders, if_exists, left.folders));
         let (held, waiting) = (AtomicUsize::new(0), Mutex::new(plan.files));
-        Intake { shared: Arc::new(Shared { folder, root, area, claim, held, waiting, tree }) }
+        let shared = Arc::new(Shared { folder, root, area, claim, held, waiting, tree });
+        let stored = left.stored.into_iter().map(|(id, done, name)| {
+            let path = shared.folder.path().join(name.as_str());
+            Held::Stored { id, placed: Placed { name, path, bytes: done.bytes }, hash: done.hash, told: done.told }
+        });
+        let held = stored.chain(left.parts.into_iter().filter_map(|part| part.take_up(&shared))).collect();
+        Intake { shared: Arc::clone(&shared), held: Mutex::new(held) }
+    }
+
+    /// Takes what an earlier attempt has left, once.
+    pub fn take_held(&self) -> Vec<Held> {
+        std::mem::take(&mut locked(&self.held))
     }
 
     /// Opens the partial file of a planned entry.
@@ -61,7 +76,15 @@ impl Intake {
     /// # Errors
     /// The entry is not planned, or already open, placed or discarded; or the disk refuses.
     pub fn open_partial(&self, id: u32) -> Result<PartialFile, StoreError> {
-        PartialFile::create(&self.shared, id)
+        PartialFile::create(&self.shared, id, false)
+    }
+
+    /// As [`Intake::open_partial`]; if the transfer is kept and ends early, the file is there for another attempt.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_lasting(&self, id: u32) -> Result<PartialFile, StoreError> {
+        PartialFile::create(&self.shared, id, self.shared.area.journal().is_some())
     }
 
     /// Stores a batch: all of it durable, then all in place, then every touched folder durable, then the results, in
@@ -77,18 +100,24 @@ impl Intake {
             false => sync_batch(shared, &batch),
         };
         if let Err(error) = synced {
-            tree.broken = true;
+            shared.give_up(&mut tree);
             return batch.into_iter().map(|whole| (whole.id(), Err(lost(&whole, &error)))).collect();
         }
+        let whole: Vec<_> = batch.iter().filter_map(Whole::record).collect();
+        shared.area.note(&whole);
         let outcomes: Vec<_> = batch
             .into_iter()
             .map(|whole| {
                 let placement = tree.place(area, &whole);
+                shared.area.note(&tree.take_made());
                 (whole, placement)
             })
             .collect();
         let kept = tree.sync(area);
-        tree.broken = kept.is_err();
+        match kept {
+            Ok(()) => shared.area.note(&stored(&outcomes)),
+            Err(_) => shared.give_up(&mut tree),
+        }
         let settle = |(whole, placement): (Whole, _)| {
             let id = whole.id();
             let result = match (placement, &kept) {
@@ -141,12 +170,26 @@ impl Shared {
         locked(&self.waiting).insert(id, planned);
     }
 
-    fn placed(&self, whole: Whole, placement: super::place::Placement) -> Placed {
+    /// After a sync that failed, nothing that was written before is to be relied on, by another attempt neither.
+    fn give_up(&self, tree: &mut Tree) {
+        tree.broken = true;
+        if let Some(journal) = self.area.journal() {
+            journal.distrust();
+        }
+    }
+
+    fn placed(&self, whole: Whole, placement: Placement) -> Placed {
         let path = self.folder.path().join(placement.path.as_str());
         let bytes = whole.bytes();
         whole.settle();
         Placed { name: placement.path, path, bytes }
     }
+}
+
+/// What the journal says of a batch that is in place.
+fn stored(batch: &[(Whole, Result<Placement, StoreError>)]) -> Vec<Record> {
+    let placed = batch.iter().filter_map(|(whole, placement)| Some((whole, placement.as_ref().ok()?)));
+    placed.map(|(whole, placement)| whole.stored_as(placement.path.as_str())).collect()
 }
 
 fn earlier_failure() -> io::Error {

@@ -12,8 +12,13 @@
 //! .qrdrop-partial/            0700, ours, no link; removed when empty
 //!     t-<32 hex>/             one transfer, 0700
 //!         lock                held while the transfer lives: a free lock means that its process is dead
+//!         journal             what came so far, if the transfer can be continued
 //!         <16 hex>.part       one file, 0600 until it is whole
 //! ```
+//!
+//! A transfer that is kept ([`Keepsake`]) leaves its area behind when it ends before its time, for seven days.
+//! [`Folder::begin`] under the same key goes on with it: [`Held`] says what is there, which the caller checks before it
+//! relies on it.
 //!
 //! # Sending
 //!
@@ -32,9 +37,11 @@ mod direct;
 mod error;
 mod folder;
 mod intake;
+mod journal;
 mod partial;
 mod place;
 mod plan;
+mod resume;
 mod source;
 mod state;
 mod taken;
@@ -42,12 +49,14 @@ mod walk;
 
 pub use self::direct::{Pipe, SendError};
 pub use self::error::{Fault, StoreError};
-pub use self::folder::{Cleaned, Existing, Folder};
+pub use self::folder::{Cleaned, Existing, Folder, Kept};
 pub use self::intake::{Intake, Placed};
+pub use self::journal::Keepsake;
 pub use self::partial::{PartialFile, Whole};
 pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
+pub use self::resume::Held;
 pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
-pub use self::state::{StateDir, write_secret_file};
+pub use self::state::{StateClaim, StateDir, write_secret_file};
 pub use self::walk::{LeftOut, Walk, WalkOptions, walk};
 
 #[cfg(all(test, unix))]

@@ -3,10 +3,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::area::temp_name;
 use super::at::{self, Node};
 use super::direct::Pipe;
 use super::error::StoreError;
 use super::intake::Shared;
+use super::journal::{Mark, Record};
 use super::plan::PlannedFile;
 
 /// How much of a file of unknown size is written between two looks at the free space.
@@ -20,7 +22,8 @@ const MOST_BYTES: u64 = i64::MAX as u64;
 /// pending, which is what one `syncfs` means; beyond it, `syncfs` costs one flush in place of one each.
 pub(super) const FEW: usize = 8;
 
-/// A file on its way in. Several threads may write to it. Dropping it removes it, and the entry waits again.
+/// A file on its way in. Several threads may write to it. Dropping it lets the entry wait again, and removes the file
+/// unless it lasts (see [`super::Intake::open_lasting`]).
 pub struct PartialFile {
     slot: Slot,
     file: File,
@@ -32,7 +35,9 @@ pub struct PartialFile {
 struct Slot {
     shared: Arc<Shared>,
     id: u32,
-    temp: String,
+    temp: u64,
+    /// Whether it is there for another attempt when this one ends before it is whole.
+    lasts: bool,
     /// Bytes of the entry's reservation that were given back, being on the disk.
     released: AtomicU64,
     /// `None` once it is in place.
@@ -59,8 +64,10 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(planned) = self.planned.take() {
-            // what can't be removed now goes with the area
-            let _ = self.shared.area.dir().remove_file(&self.temp);
+            if !(self.lasts && self.shared.area.is_kept()) {
+                // what can't be removed now goes with the area
+                let _ = self.shared.area.remove_temp(self.temp);
+            }
             self.shared.claim.restore(planned.charge.min(*self.released.get_mut()));
             self.shared.put_back(self.id, planned);
         }
@@ -68,7 +75,8 @@ impl Drop for Slot {
 }
 
 impl PartialFile {
-    pub(super) fn create(shared: &Arc<Shared>, id: u32) -> Result<PartialFile, StoreError> {
+    /// Makes one that `lasts` if the transfer is kept.
+    pub(super) fn create(shared: &Arc<Shared>, id: u32, lasts: bool) -> Result<PartialFile, StoreError> {
         let planned = shared.take(id)?;
         let (temp, file) = match shared.area.create_temp(at::PRIVATE_FILE) {
             Ok(created) => created,
@@ -78,8 +86,33 @@ impl PartialFile {
                 return Err(failed);
             }
         };
-        let slot = Slot { shared: Arc::clone(shared), id, temp, released: AtomicU64::new(0), planned: Some(planned) };
+        if lasts {
+            shared.area.note(&[Record::Part { mark: Mark::of(&planned), temp }]);
+        }
+        let released = AtomicU64::new(0);
+        let slot = Slot { shared: Arc::clone(shared), id, temp, lasts, released, planned: Some(planned) };
         Ok(PartialFile { slot, file, end: AtomicU64::new(0), looked_at: AtomicU64::new(0) })
+    }
+
+    /// The one that an earlier attempt left as `file`, of which `on_disk` bytes are not reserved any more.
+    pub(super) fn reopened(shared: &Arc<Shared>, id: u32, temp: u64, file: File, on_disk: u64) -> Option<PartialFile> {
+        let planned = shared.take(id).ok()?;
+        let end = file.metadata().map_or(0, |about| about.len());
+        let (shared, released) = (Arc::clone(shared), AtomicU64::new(on_disk));
+        let slot = Slot { shared, id, temp, lasts: true, released, planned: Some(planned) };
+        Some(PartialFile { slot, file, end: AtomicU64::new(end), looked_at: AtomicU64::new(0) })
+    }
+
+    /// Notes for another attempt that the chunk of this index is written, and that its hash has this value.
+    pub fn note_chunk(&self, chunk: u64, value: [u8; 32]) {
+        if let (true, Ok(chunk)) = (self.slot.lasts, u32::try_from(chunk)) {
+            self.slot.shared.area.note(&[Record::Chunk { temp: self.slot.temp, chunk, value }]);
+        }
+    }
+
+    /// Removes it, so that no other attempt goes on with it.
+    pub fn remove(mut self) {
+        self.slot.lasts = false;
     }
 
     /// The entry that it is for.
@@ -148,7 +181,9 @@ impl PartialFile {
     /// # Errors
     /// It is not of that size, or that is not the declared one. The file is removed then.
     pub fn complete(self, bytes: u64) -> Result<Whole, StoreError> {
-        let PartialFile { slot, file, end, .. } = self;
+        let PartialFile { mut slot, file, end, .. } = self;
+        // until it is known to be whole
+        let lasts = std::mem::take(&mut slot.lasts);
         let failed = |error| StoreError::io("finish", slot.subject(), error);
         let planned = slot.planned();
         let (node, on_disk) = at::file_node(&file).map_err(failed)?;
@@ -170,7 +205,8 @@ impl PartialFile {
                 Pending::Nothing
             }
         };
-        Ok(Whole { slot, bytes, node, pending })
+        slot.lasts = lasts;
+        Ok(Whole { slot, bytes, node, hash: None, pending })
     }
 
     /// Where `count` bytes at `offset` end, if they may be written.
@@ -243,10 +279,16 @@ pub struct Whole {
     slot: Slot,
     bytes: u64,
     node: Node,
+    hash: Option<[u8; 32]>,
     pending: Pending,
 }
 
 impl Whole {
+    /// Notes its BLAKE3 for another attempt.
+    pub fn hashed(self, hash: [u8; 32]) -> Whole {
+        Whole { hash: Some(hash), ..self }
+    }
+
     /// The entry that it is for.
     pub fn id(&self) -> u32 {
         self.slot.id
@@ -261,8 +303,20 @@ impl Whole {
         self.slot.planned()
     }
 
-    pub(super) fn temp(&self) -> &str {
-        &self.slot.temp
+    pub(super) fn temp(&self) -> String {
+        temp_name(self.slot.temp)
+    }
+
+    /// What is said before it is put in place; `None` if its hash was not noted.
+    pub(super) fn record(&self) -> Option<Record> {
+        let (mark, Node { device, inode }) = (Mark::of(self.planned()), self.node);
+        let (temp, bytes) = (self.slot.temp, self.bytes);
+        self.hash.map(|hash| Record::Whole { mark, temp, hash, bytes, device, inode })
+    }
+
+    /// What is said when it is stored as `name`.
+    pub(super) fn stored_as(&self, name: &str) -> Record {
+        Record::stored(self.slot.temp, name)
     }
 
     pub(super) fn node(&self) -> Node {

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
 
-use super::at;
+use super::at::{self, Node};
 use super::error::StoreError;
 use super::folder::{Root, locked, open_below};
+use super::journal::Record;
 use super::partial::{FEW, Whole};
 use super::plan::{IfExists, PlannedFolder, TOP, final_path};
+use super::resume::Folders;
 use super::taken::Taken;
 use crate::names::{FileName, RelPath};
 
@@ -27,6 +29,10 @@ pub(super) struct Tree {
     open: Vec<(usize, Arc<Dir>)>,
     /// Folders whose entries may not survive a power cut yet.
     dirty: BTreeSet<usize>,
+    /// What an earlier attempt has made.
+    earlier: Folders,
+    /// Folders that were made and are not noted for a later one.
+    made: Vec<Record>,
     /// A sync failed. What later ones say about data written before is worth nothing (the system reports an error
     /// once), so nothing of this transfer is promised any more.
     pub(super) broken: bool,
@@ -56,9 +62,15 @@ pub(super) struct Placement {
 }
 
 impl Tree {
-    pub(super) fn new(root: Arc<Root>, folders: Vec<PlannedFolder>, if_exists: IfExists) -> Tree {
+    pub(super) fn new(root: Arc<Root>, folders: Vec<PlannedFolder>, if_exists: IfExists, earlier: Folders) -> Tree {
         let folders = folders.into_iter().map(|planned| TreeFolder { planned, spot: None }).collect();
-        Tree { root, if_exists, folders, open: Vec::new(), dirty: BTreeSet::new(), broken: false }
+        let (open, dirty, made) = (Vec::new(), BTreeSet::new(), Vec::new());
+        Tree { root, if_exists, folders, open, dirty, earlier, made, broken: false }
+    }
+
+    /// Takes what is to be noted of the folders that were made since the last call.
+    pub(super) fn take_made(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.made)
     }
 
     /// Puts a durable file under its final name, next to whatever is there.
@@ -73,11 +85,11 @@ impl Tree {
             && !spot.own.contains(&wanted)
             && dir.symlink_metadata(wanted.as_str()).is_ok_and(|about| about.is_file() || about.is_symlink());
         let name = if may_replace {
-            at::rename_over(area, whole.temp(), &dir, wanted.as_str()).map_err(failed)?;
+            at::rename_over(area, &whole.temp(), &dir, wanted.as_str()).map_err(failed)?;
             locked(&spot.taken).insert(&wanted);
             wanted
         } else {
-            claim(&spot.taken, &wanted, |name| at::rename_new(area, whole.temp(), &dir, name.as_str()))
+            claim(&spot.taken, &wanted, |name| at::rename_new(area, &whole.temp(), &dir, name.as_str()))
                 .map_err(failed)?
                 .ok_or_else(|| StoreError::NoFreeName { subject: planned.path.as_str().into() })?
         };
@@ -96,7 +108,7 @@ impl Tree {
         !placement.replaced
             && self.open(placement.folder).is_ok_and(|dir| {
                 at::name_node(&dir, name.as_str()).is_ok_and(|node| node == whole.node())
-                    && at::rename_new(&dir, name.as_str(), area, whole.temp()).is_ok()
+                    && at::rename_new(&dir, name.as_str(), area, &whole.temp()).is_ok()
             })
     }
 
@@ -167,7 +179,8 @@ impl Tree {
     fn open_top(&mut self) -> Result<Arc<Dir>, StoreError> {
         if self.folders[TOP].spot.is_none() {
             let taken = self.root.taken().map_err(|error| StoreError::io("list", "the receive folder", error))?;
-            self.folders[TOP].spot = Some(Spot { path: None, taken, own: HashSet::new(), created: false });
+            let own = self.own_before(None);
+            self.folders[TOP].spot = Some(Spot { path: None, taken, own, created: false });
         }
         Ok(Arc::clone(&self.root.dir))
     }
@@ -182,13 +195,25 @@ impl Tree {
         Ok(Arc::new(dir))
     }
 
-    /// Finds the place of a new folder below its open parent: an existing one only to merge, else a fresh one.
+    /// The names that an earlier attempt gave to files in the folder at `path`, where that matters.
+    fn own_before(&self, path: Option<&RelPath>) -> HashSet<FileName> {
+        if self.if_exists == IfExists::Replace { self.earlier.own(path) } else { HashSet::new() }
+    }
+
+    /// Finds the place of a new folder below its open parent: the one that an earlier attempt made, an existing one only
+    /// to merge, else a fresh one.
     fn settle(&mut self, folder: usize, parent_dir: &Dir) -> Result<(Dir, Spot), StoreError> {
         let TreeFolder { planned, .. } = &self.folders[folder];
         let (parent, replace) = (planned.parent, self.if_exists == IfExists::Replace);
         let offered = planned.path.clone().expect("only the receive folder has none");
         let wanted = offered.leaf();
         let failed = |error| StoreError::io("create", offered.as_str(), error);
+        if let Some((dir, path)) = self.earlier.find(&offered, parent_dir) {
+            let taken = Arc::new(Mutex::new(Taken::list(&dir).map_err(failed)?));
+            let own = self.own_before(Some(&path));
+            return Ok((dir, Spot { path: Some(path), taken, own, created: true }));
+        }
+        let own = self.own_before(Some(&offered));
         let parent_spot = self.spot(parent);
         if replace {
             match at::open_dir(parent_dir, wanted.as_str()) {
@@ -196,7 +221,7 @@ impl Tree {
                     let taken = Arc::new(Mutex::new(Taken::list(&dir).map_err(failed)?));
                     locked(&parent_spot.taken).insert(&wanted);
                     let path = Some(final_path(parent_spot.path.as_ref(), &offered, &wanted));
-                    return Ok((dir, Spot { path, taken, own: HashSet::new(), created: false }));
+                    return Ok((dir, Spot { path, taken, own, created: false }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(not_opened(&offered, error)),
@@ -216,6 +241,10 @@ impl Tree {
             return Err(StoreError::NoFreeName { subject: offered.as_str().into() });
         };
         let path = final_path(parent_spot.path.as_ref(), &offered, &name);
+        if let Ok(Node { device, inode }) = at::node(&dir) {
+            let (offered, name) = (offered.as_str().to_owned(), path.as_str().to_owned());
+            self.made.push(Record::Folder { offered, name, device, inode });
+        }
         self.dirty.insert(parent);
         Ok((dir, Spot { path: Some(path), taken: Arc::default(), own: HashSet::new(), created: true }))
     }

@@ -111,6 +111,13 @@ impl Plan {
         }
     }
 
+    /// Reserves nothing for a file that is there already.
+    pub(super) fn uncharge(&mut self, id: u32) {
+        if let Some(file) = self.files.get_mut(&id) {
+            self.charge -= std::mem::take(&mut file.charge);
+        }
+    }
+
     /// The index of a folder, entered with its parents if it is new.
     fn folder(&mut self, path: RelPath, index: &mut HashMap<String, usize>) -> Result<usize, StoreError> {
         if let Some(&known) = index.get(path.as_str()) {

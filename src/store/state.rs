@@ -1,13 +1,14 @@
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cap_std::fs::Dir;
 use data_encoding::HEXLOWER;
 use etcetera::BaseStrategy;
-use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::at;
+use super::at::{self, Lock};
 use super::error::{StoreError, shown};
 
 /// The tool's own folder. Only its user may enter it.
@@ -23,10 +24,7 @@ impl StateDir {
     /// # Errors
     /// It can't be made, or it exists and is a link, another user's, or open to others.
     pub fn open(path: Option<&Path>) -> Result<StateDir, StoreError> {
-        let path = match path {
-            Some(path) => std::path::absolute(path).map_err(|error| StoreError::io("use", shown(path), error))?,
-            None => default_path()?,
-        };
+        let path = absolute(path)?;
         let failed = |error| StoreError::io("use", shown(&path), error);
         let (parent, name) = split(&path)?;
         std::fs::create_dir_all(parent).map_err(failed)?;
@@ -35,6 +33,25 @@ impl StateDir {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
+        StateDir::check(path)
+    }
+
+    /// As [`StateDir::open`], but makes nothing: `None` if it is not there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find(path: Option<&Path>) -> Result<Option<StateDir>, StoreError> {
+        let path = absolute(path)?;
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => StateDir::check(path).map(Some),
+        }
+    }
+
+    fn check(path: PathBuf) -> Result<StateDir, StoreError> {
+        let failed = |error| StoreError::io("use", shown(&path), error);
+        let (parent, name) = split(&path)?;
+        let parent = at::open_ambient_dir(parent).map_err(failed)?;
         let dir = at::open_dir(&parent, name).map_err(|error| match at::is_no_dir(&error) {
             true => StoreError::Unsafe { subject: shown(&path), why: "a link or a file, not a folder" },
             false => failed(error),
@@ -42,6 +59,49 @@ impl StateDir {
         let about = dir.try_clone().map_err(failed)?.into_std_file();
         check_private(&about, &path)?;
         Ok(StateDir { path, dir })
+    }
+
+    /// Takes `name` for this process, until what is returned is dropped; `None` while another has it. Where the file
+    /// system can't lock, everybody has it.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn claim(&self, name: &str) -> Result<Option<StateClaim>, StoreError> {
+        match at::lock(&self.dir, name).map_err(|error| StoreError::io("lock", shown(&self.path.join(name)), error))? {
+            Lock::Held(file) => Ok(Some(StateClaim { _lock: Some(file) })),
+            Lock::Unknown => Ok(Some(StateClaim { _lock: None })),
+            Lock::Busy => Ok(None),
+        }
+    }
+
+    /// Removes the file `name` if it is there.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+        match self.dir.remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", shown(&self.path.join(name)), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the files whose name `matches` and that were written longer than `age` ago.
+    ///
+    /// # Errors
+    /// The folder can't be listed.
+    pub fn expire(&self, age: Duration, matches: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let entries = self.dir.entries().map_err(|error| StoreError::io("list", shown(&self.path), error))?;
+        for entry in entries.flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let written = entry.metadata().and_then(|about| about.modified()).map(cap_std::time::SystemTime::into_std);
+            let is_old = written.is_ok_and(|written| written.elapsed().is_ok_and(|passed| passed > age));
+            if is_old && matches(&name) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where it is, absolute.
@@ -80,6 +140,12 @@ impl StateDir {
     }
 }
 
+/// A name in the state folder that this process has taken.
+#[derive(Debug)]
+pub struct StateClaim {
+    _lock: Option<File>,
+}
+
 /// Writes a file that only its user may read: exclusively under a temporary name beside `path`, mode 0600, synced, then
 /// renamed over a regular file that may be there. Readers see the old content or the new, nothing in between.
 ///
@@ -98,8 +164,7 @@ fn write_secret_in(dir: &Dir, name: &str, path: &Path, bytes: &[u8]) -> Result<(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let mut random = [0; 8];
-    SystemRandom::new().fill(&mut random).map_err(|_| failed(io::Error::other("the system has no random numbers")))?;
+    let random: [u8; 8] = at::random().map_err(failed)?;
     let temp = format!(".qrdrop-{}", HEXLOWER.encode(&random));
     let mut file = at::create_file(dir, &temp, at::PRIVATE_FILE).map_err(failed)?;
     let written = at::set_mode(&file, at::PRIVATE_FILE)
@@ -112,6 +177,13 @@ fn write_secret_in(dir: &Dir, name: &str, path: &Path, bytes: &[u8]) -> Result<(
         return Err(failed(error));
     }
     at::sync_dir(dir).map_err(failed)
+}
+
+fn absolute(path: Option<&Path>) -> Result<PathBuf, StoreError> {
+    match path {
+        Some(path) => std::path::absolute(path).map_err(|error| StoreError::io("use", shown(path), error)),
+        None => default_path(),
+    }
 }
 
 fn default_path() -> Result<PathBuf, StoreError> {

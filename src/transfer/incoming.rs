@@ -11,8 +11,9 @@ use super::committer::Committer;
 use super::lane::LaneError;
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
+use super::recall::Recalled;
 use super::tree::{ChunkHasher, Forest, Hash};
-use crate::store::{Intake, PartialFile, StoreError};
+use crate::store::{Intake, PartialFile, Placed, StoreError};
 use crate::wire::{CHUNK_LEN, Chunk, FileEnd};
 
 /// One transfer's accepted files on their way to the disk; shared by its lanes.
@@ -33,12 +34,21 @@ pub(super) enum Slot {
     /// Accepted; `None` while the size is unknown.
     Awaited(Option<u64>),
     /// A file of this size with this hash is there already: only one that differs is to be sent.
-    Held(u64, Hash),
+    Held(u64, Hash, Option<Earlier>),
     /// A text of this many bytes, which comes whole and goes to no disk.
     Text(u64),
     UnderWay(Arc<Receiving>),
     /// It failed here while the sender may still be sending it.
     Drained,
+}
+
+/// What is told of a file that an earlier attempt has stored.
+#[derive(Debug, Clone)]
+pub struct Earlier {
+    /// Where it was put.
+    pub placed: Placed,
+    /// Whether this process has told of it already.
+    pub told: bool,
 }
 
 /// A large file under way.
@@ -84,9 +94,19 @@ impl Incoming {
     }
 
     /// Notes that a file of `size` bytes is there whose BLAKE3 is `hash`, before any lane runs: if the sender has the
-    /// same, it ends with [`Outcome::Same`].
-    pub fn hold(&self, id: u32, size: u64, hash: Hash) {
-        lock(&self.files).insert(id, Slot::Held(size, hash));
+    /// same, it ends with [`Outcome::Same`], or with [`Outcome::Before`] if an earlier attempt has put it there.
+    pub fn hold(&self, id: u32, size: u64, hash: Hash, earlier: Option<Earlier>) {
+        lock(&self.files).insert(id, Slot::Held(size, hash, earlier));
+    }
+
+    /// Goes on with a part of a file that was found to be there, before any lane runs.
+    pub fn hold_part(&self, recalled: Recalled) {
+        let Recalled { file, size, forest, bytes, .. } = recalled;
+        let id = file.id();
+        let parts = Mutex::new(Parts { forest, ..Parts::default() });
+        let receiving = Receiving { id, size: Some(size), file: RwLock::new(Some(file)), parts };
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        lock(&self.files).insert(id, Slot::UnderWay(Arc::new(receiving)));
     }
 
     /// Notes that a text of `size` bytes was accepted, before any lane runs. It is held in memory as a whole, and ends
@@ -123,10 +143,10 @@ impl Incoming {
             Slot::UnderWay(receiving) => return Ok(Some(Arc::clone(receiving))),
             Slot::Drained => return Ok(None),
             Slot::Awaited(size) => *size,
-            Slot::Held(size, _) => Some(*size),
+            Slot::Held(size, ..) => Some(*size),
             Slot::Text(_) => return Err(LaneError::NotAsked(id)),
         };
-        match self.intake.open_partial(id) {
+        match self.intake.open_lasting(id) {
             Ok(file) => {
                 let file = RwLock::new(Some(file));
                 let receiving = Arc::new(Receiving { id, size, file, parts: Mutex::default() });
@@ -142,14 +162,20 @@ impl Incoming {
     }
 
     /// Takes an entry that turns out to be there already.
-    pub(super) fn is_same(&self, end: &FileEnd) -> bool {
+    pub(super) fn take_same(&self, end: &FileEnd) -> Option<Outcome> {
+        let FileEnd { id, size, root: hash } = *end;
         let mut files = lock(&self.files);
-        let same = matches!(files.get(&end.id), Some(Slot::Held(size, hash)) if (*size, *hash) == (end.size, end.root));
-        if same {
-            files.remove(&end.id);
-            self.bytes.fetch_add(end.size, Ordering::Relaxed);
+        let Some(Slot::Held(held, theirs, earlier)) = files.get_mut(&id) else { return None };
+        if (*held, *theirs) != (size, hash) {
+            return None;
         }
-        same
+        let outcome = match earlier.take() {
+            None => Outcome::Same { id, hash },
+            Some(Earlier { placed, told }) => Outcome::Before { id, placed, hash, told },
+        };
+        files.remove(&id);
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+        Some(outcome)
     }
 
     /// Takes an entry of `len` bytes that arrives whole in one message.
@@ -157,7 +183,7 @@ impl Incoming {
         let mut files = lock(&self.files);
         let due = match files.get(&id) {
             Some(Slot::Awaited(size)) => size.is_none_or(|size| size == len),
-            Some(Slot::Held(size, _) | Slot::Text(size)) => *size == len,
+            Some(Slot::Held(size, ..) | Slot::Text(size)) => *size == len,
             Some(Slot::UnderWay(_) | Slot::Drained) | None => false,
         };
         due.then(|| files.remove(&id)).flatten().ok_or(LaneError::NotAsked(id))
@@ -176,7 +202,8 @@ impl Incoming {
 
     /// Gives a file up. What still comes of it is thrown away.
     pub(super) fn give_up(&self, receiving: &Receiving, outcome: NotStoredHere) {
-        if receiving.take_file().is_some() {
+        if let Some(file) = receiving.take_file() {
+            file.remove();
             lock(&self.files).insert(receiving.id, Slot::Drained);
             self.fail(outcome);
         }
@@ -185,7 +212,7 @@ impl Incoming {
     pub(super) fn commit(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
         let id = file.id();
         match file.complete(bytes) {
-            Ok(whole) => self.committer.commit(whole, hash),
+            Ok(whole) => self.committer.commit(whole.hashed(hash), hash),
             Err(error) => {
                 self.fail(NotStoredHere::by_disk(id, &error));
                 Ok(())
@@ -204,6 +231,13 @@ impl Receiving {
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
         file.as_ref().map_or(Ok(()), |file| file.write_at(offset, bytes))
+    }
+
+    /// Notes a chunk that is written and verified, for another attempt.
+    pub(super) fn note_chunk(&self, chunk: u64, value: Hash) {
+        if let Some(file) = self.file.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            file.note_chunk(chunk, value);
+        }
     }
 
     /// Takes the file from the lanes once none is writing to it; only one of them gets it.

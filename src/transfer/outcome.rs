@@ -23,6 +23,17 @@ pub enum Outcome {
         /// Its BLAKE3.
         hash: Hash,
     },
+    /// An earlier attempt of this transfer has stored it.
+    Before {
+        /// Which entry.
+        id: u32,
+        /// Where it was put; it may have been moved since.
+        placed: Placed,
+        /// Its BLAKE3.
+        hash: Hash,
+        /// Whether this process has told of it already.
+        told: bool,
+    },
     /// A text, whole and checked. It is kept nowhere else.
     Text {
         /// Which entry.

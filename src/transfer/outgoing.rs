@@ -49,6 +49,8 @@ pub struct Manner {
 pub struct Outgoing {
     sources: Sources,
     queue: Mutex<Queue>,
+    /// What was acknowledged in an earlier session of this run, and need not be read again.
+    acknowledged: HashMap<u32, Hash>,
     /// What was sent of entries that are not acknowledged yet.
     hashes: Mutex<HashMap<u32, Hash>>,
     /// What the receiver turned out to have.
@@ -89,7 +91,7 @@ enum Work {
     Chunk(Arc<Sending>, u64),
     Pack(Vec<u32>),
     /// Only send if it differs from what the receiver has.
-    Compare(u32, Hash),
+    Compare(u32, Verdict),
     Withdraw(Withdraw),
 }
 
@@ -105,12 +107,19 @@ impl Sending {
 }
 
 impl Outgoing {
-    /// Those of `sources` are sent that are `wanted`: each has content, and a text is taken as a whole.
-    pub fn new(sources: impl Into<Sources>, wanted: impl IntoIterator<Item = (u32, Verdict)>, manner: Manner) -> Self {
+    /// Those of `sources` are sent that are `wanted`: each has content, and a text is taken as a whole. What was
+    /// `acknowledged` before, with its hash, is not read again if the receiver says that it has stored it.
+    pub fn new(
+        sources: impl Into<Sources>,
+        wanted: impl IntoIterator<Item = (u32, Verdict)>,
+        acknowledged: HashMap<u32, Hash>,
+        manner: Manner,
+    ) -> Self {
         let todo = wanted.into_iter().collect();
         Outgoing {
             sources: sources.into(),
             queue: Mutex::new(Queue { todo, current: None }),
+            acknowledged,
             hashes: Mutex::default(),
             same: Mutex::default(),
             failed: Mutex::default(),
@@ -136,6 +145,11 @@ impl Outgoing {
     /// Whether an entry was not sent because the receiver has the same file.
     pub fn was_same(&self, id: u32) -> bool {
         lock(&self.same).contains(&id)
+    }
+
+    /// Whether an entry failed here.
+    pub fn has_failed(&self, id: u32) -> bool {
+        lock(&self.failed).iter().any(|failed| failed.id == id)
     }
 
     /// Takes the entries that failed here since the last call.
@@ -168,11 +182,11 @@ impl Outgoing {
         while let Some((id, verdict)) = queue.todo.front() {
             let id = *id;
             let size = self.sources.get(id).bytes();
-            if let Verdict::Have(hash) = verdict {
+            if let Verdict::Have(_) | Verdict::Stored(_) = verdict {
                 if !pack.is_empty() {
                     break;
                 }
-                let work = Work::Compare(id, *hash);
+                let work = Work::Compare(id, verdict.clone());
                 queue.todo.pop_front();
                 return Some(work);
             }
@@ -280,7 +294,7 @@ pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<()
         match work {
             Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut squeezer, &mut buffer)?,
             Work::Pack(ids) => send_pack(stream, outgoing, &ids, &mut squeezer)?,
-            Work::Compare(id, hash) => compare(stream, outgoing, id, hash, &mut buffer)?,
+            Work::Compare(id, verdict) => compare(stream, outgoing, id, &verdict, &mut buffer)?,
             Work::Withdraw(message) => write_message(stream, &message)?,
         }
         if outgoing.stopped.load(Ordering::Relaxed) {
@@ -478,14 +492,17 @@ fn compare(
     stream: &mut impl LaneStream,
     outgoing: &Outgoing,
     id: u32,
-    theirs: Hash,
+    verdict: &Verdict,
     buffer: &mut [u8],
 ) -> Result<(), LaneError> {
     let entry = outgoing.entry(id);
-    match hash_source(entry, buffer) {
-        Ok(ours) if ours == theirs => {
+    let acknowledged = outgoing.acknowledged.get(&id);
+    match acknowledged.map_or_else(|| hash_source(entry, buffer), |hash| Ok(*hash)) {
+        Ok(ours) if matches!(verdict, Verdict::Have(theirs) | Verdict::Stored(theirs) if *theirs == ours) => {
             outgoing.sent(id, ours);
-            lock(&outgoing.same).insert(id);
+            if let Verdict::Have(_) = verdict {
+                lock(&outgoing.same).insert(id);
+            }
             outgoing.bytes.fetch_add(entry.bytes, Ordering::Relaxed);
             write_message(stream, &FileEnd { id, size: entry.bytes, root: ours })
         }

@@ -60,16 +60,25 @@ fn receive_chunk(
         return Err(LaneError::NotAsked(chunk.id));
     }
     let received = receive_content(stream, incoming, &receiving, &chunk, buffers);
+    let verified = match &received {
+        Ok(Some((theirs, hasher))) => receiving.matches(&chunk, hasher, theirs.subtree).then_some(theirs.subtree),
+        Ok(None) | Err(_) => None,
+    };
+    if let Some(value) = verified {
+        receiving.note_chunk(index, value);
+    }
     let mut parts = lock(&receiving.parts);
     parts.claimed.remove(&index);
-    let Some((theirs, hasher)) = received? else { return Ok(()) };
-    if !receiving.matches(&chunk, &hasher, theirs.subtree) {
+    if received?.is_none() {
+        return Ok(());
+    }
+    let Some(value) = verified else {
         drop(parts);
         let message = format!("chunk {index} does not match its hash");
         incoming.give_up(&receiving, NotStoredHere::by_sender(receiving.id, message));
         return Ok(());
-    }
-    parts.forest.insert(index, theirs.subtree);
+    };
+    parts.forest.insert(index, value);
     complete(incoming, &receiving, parts)
 }
 
@@ -153,10 +162,10 @@ fn chunk_end(stream: &mut impl LaneStream, incoming: &Incoming, id: u32) -> Resu
 }
 
 fn receive_file_end(incoming: &Incoming, end: FileEnd) -> Result<(), LaneError> {
-    if incoming.is_same(&end) {
+    if let Some(outcome) = incoming.take_same(&end) {
         incoming.intake.discard(end.id);
         // The session may have gone; then nobody needs to know.
-        let _ = incoming.outcomes.send(Outcome::Same { id: end.id, hash: end.root });
+        let _ = incoming.outcomes.send(outcome);
         return Ok(());
     }
     let Some(receiving) = incoming.receiving(end.id)? else { return Ok(()) };

@@ -50,3 +50,6 @@ pub const LANES_CAP: u16 = 16;
 
 /// Stored files acknowledged in one frame.
 pub const STORED_CAP: usize = 1024;
+
+/// Ranges of chunks in one verdict: as many as fit into its page with their run.
+pub const RANGES_CAP: usize = (PAGE_CAP - 17) / 8;

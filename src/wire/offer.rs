@@ -209,9 +209,18 @@ pub enum Verdict {
     TakeRest(Vec<(u32, u32)>),
     /// It has a file of this size whose BLAKE3 is this: send only if yours differs.
     Have([u8; 32]),
+    /// An earlier session of this transfer has stored it with this BLAKE3: send only if yours differs.
+    Stored([u8; 32]),
 }
 
-/// Neighbouring entries with one verdict; [`Verdict::TakeRest`] and [`Verdict::Have`] stand for one entry each.
+impl Verdict {
+    /// Whether it stands for one entry, and for no more.
+    fn is_single(&self) -> bool {
+        !matches!(self, Verdict::Leave | Verdict::Take)
+    }
+}
+
+/// Neighbouring entries with one verdict; all but [`Verdict::Leave`] and [`Verdict::Take`] stand for one entry each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// Id of the first entry.
@@ -269,6 +278,10 @@ impl Message for Verdicts {
                     out.push(3);
                     out.extend_from_slice(hash);
                 }
+                Verdict::Stored(hash) => {
+                    out.push(4);
+                    out.extend_from_slice(hash);
+                }
             }
         }
     }
@@ -289,7 +302,7 @@ impl Run {
         9 + match &self.verdict {
             Verdict::Leave | Verdict::Take => 0,
             Verdict::TakeRest(ranges) => 4 + 8 * ranges.len(),
-            Verdict::Have(_) => 32,
+            Verdict::Have(_) | Verdict::Stored(_) => 32,
         }
     }
 
@@ -301,10 +314,10 @@ impl Run {
             1 => Verdict::Take,
             2 => Verdict::TakeRest(read_ranges(reader)?),
             3 => Verdict::Have(reader.array("hash")?),
+            4 => Verdict::Stored(reader.array("hash")?),
             _ => return Err(Malformed::Value { what: "verdict" }),
         };
-        let single = matches!(verdict, Verdict::TakeRest(_) | Verdict::Have(_));
-        if count == 0 || (single && count != 1) || first.checked_add(count).is_none() {
+        if count == 0 || (verdict.is_single() && count != 1) || first.checked_add(count).is_none() {
             return Err(Malformed::Value { what: "count" });
         }
         Ok(Run { first, count, verdict })

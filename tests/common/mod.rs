@@ -9,6 +9,7 @@ pub mod around;
 pub mod disk;
 pub mod phone;
 mod program;
+pub mod proxy;
 pub mod sealed;
 
 use std::ffi::{OsStr, OsString};
@@ -170,7 +171,9 @@ impl Launch {
             }
         }
         // A settings file of the person who runs the tests must not reach them.
-        command.env("HOME", "/nonexistent").env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color").envs(self.env);
+        let state = format!("{}/state-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        command.env("HOME", "/nonexistent").env("XDG_STATE_HOME", state);
+        command.env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color").envs(self.env);
         let name = line.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
         Program::start(command, name, self.stdin)
     }

@@ -34,6 +34,7 @@ async fn fetched_from<F: Future<Output = ()>>(
         folder: Folder::open(&folder.path().join("in")).unwrap(),
         if_exists: IfExists::Rename,
         max_size: None,
+        retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),
     };
@@ -71,7 +72,7 @@ struct Lying {
 impl Lying {
     async fn enters(&mut self) -> Entrance {
         let (_keep, mut leaving) = watch::channel(false);
-        enter(&self.host, self.arrivals.recv().await.unwrap(), &mut leaving).await.unwrap()
+        enter(&self.host, self.arrivals.recv().await.unwrap(), &|_| None, &mut leaving).await.unwrap()
     }
 
     fn guest(&mut self) -> &mut Guest {
@@ -131,7 +132,7 @@ impl Lying {
 
 fn nothing() -> Running {
     let none = Sources::new(Arc::new(Vec::new()), None);
-    Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, [], Manner::default()))))
+    Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, [], Default::default(), Manner::default()))))
 }
 
 fn pack(content: &[u8], hash: [u8; 32]) -> Vec<Vec<u8>> {

@@ -43,7 +43,9 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
     let (_keep, mut leaving) = watch::channel(false);
     let lying = async {
         let arrival = arrivals.recv().await.unwrap();
-        let Entrance::Guest(mut guest) = enter(&theirs, arrival, &mut leaving).await.unwrap() else { panic!() };
+        let Entrance::Guest(mut guest) = enter(&theirs, arrival, &|_| None, &mut leaving).await.unwrap() else {
+            panic!()
+        };
         guest.conn.expect::<Offer>().await.unwrap();
         guest.conn.expect::<Page>().await.unwrap();
         guest.conn.expect::<OfferEnd>().await.unwrap();
@@ -56,7 +58,7 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
         let lanes = async {
             while let Some(arrival) = arrivals.recv().await {
                 let (_keep, mut leaving) = watch::channel(false);
-                if let Ok(Entrance::Lane(handle, stream)) = enter(&theirs, arrival, &mut leaving).await {
+                if let Ok(Entrance::Lane(handle, stream)) = enter(&theirs, arrival, &|_| None, &mut leaving).await {
                     handle.run(*stream).unwrap();
                     running.ends.recv().await;
                     sent.notify_one();
@@ -263,7 +265,8 @@ async fn a_host_that_takes_no_files_is_told_none() {
     let target = invited(&host, LinkKind::Qrdrop, address);
     let hosting = async {
         let (_keep, mut leaving) = watch::channel(false);
-        let Entrance::Guest(mut guest) = enter(&host, arrivals.recv().await.unwrap(), &mut leaving).await.unwrap()
+        let Entrance::Guest(mut guest) =
+            enter(&host, arrivals.recv().await.unwrap(), &|_| None, &mut leaving).await.unwrap()
         else {
             panic!()
         };

@@ -222,7 +222,7 @@ async fn a_lane_that_comes_after_its_session_is_turned_away_and_nobody_is_bother
 async fn accepted_with_key(open: &Open, entries: &[Entry]) -> (Visit, Go, Identity) {
     let key = Identity::fresh(&[]).unwrap();
     let target = open.invited(LinkKind::Qrdrop);
-    let mut visit = visit(&target, &key, "guest", Role::Sends, None, &*Recorder::answering([])).await.unwrap();
+    let mut visit = visit(&target, &key, Role::Sends, &Recorder::answering([])).await;
     offered(&mut visit.paired.conn, entries).await;
     visit.paired.conn.expect::<Verdicts>().await.unwrap();
     let go = visit.paired.conn.expect().await.unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -12,8 +13,8 @@ use tokio::task::JoinHandle;
 use self::recorder::Recorder;
 use super::host::{Ended, Host};
 use super::inbox::{Classic, Inbox, InboxRules};
-use super::visit::{Target, Visit, visit};
-use super::{Fetcher, Level, Outbox, OutboxRules, Sender, Standing};
+use super::visit::{Errand, Target, Visit};
+use super::{Fetcher, Level, Memory, Outbox, OutboxRules, Sender, Standing};
 use crate::events::{ExitCode, Failure};
 use crate::net::accept::{Arrival, accept};
 use crate::net::gate::Gate;
@@ -74,7 +75,7 @@ fn open(rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
 fn open_for(once: bool, rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
     let folder = tempfile::tempdir().unwrap();
     let (host, endings) = host(Role::Inbox, once, reporter);
-    let inbox = Inbox::new(host, Folder::open(folder.path()).unwrap(), rules);
+    let inbox = Inbox::new(host, Folder::open(folder.path()).unwrap(), rules, memory());
     let (address, mut arrivals, _) = door();
     let served = Arc::clone(&inbox);
     let serving = tokio::spawn(async move {
@@ -96,7 +97,7 @@ impl Open {
         let reporter = Recorder::answering([]);
         let identity = Identity::fresh(&[]).unwrap();
         let target = self.invited(LinkKind::Qrdrop);
-        visit(&target, &identity, "guest", Role::Sends, None, &*reporter).await.unwrap()
+        visit(&target, &identity, Role::Sends, &reporter).await
     }
 
     /// Every name in the folder, partial ones too.
@@ -122,6 +123,18 @@ impl Open {
         assert_eq!(fs::read(self.folder.path().join("still.txt")).unwrap(), b"works");
         fs::remove_file(self.folder.path().join("still.txt")).unwrap();
     }
+}
+
+/// Pairs for the first time.
+async fn visit(target: &Target, identity: &Identity, role: Role, reporter: &Arc<Recorder>) -> Visit {
+    let errand = Errand { identity, name: "guest", role, source: None, reporter: &**reporter, retry: Duration::ZERO };
+    errand.visit(target, |_| None).await.unwrap()
+}
+
+/// A state folder of its own, which is made when something is remembered.
+fn memory() -> Memory {
+    let state = tempfile::tempdir().unwrap().path().to_owned();
+    Memory::open(Some(state)).unwrap()
 }
 
 fn invited(host: &Host, kind: LinkKind, address: SocketAddr) -> Target {
@@ -155,6 +168,8 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         text: None,
         left_out: Vec::new(),
         manner: Manner::default(),
+        retry: Duration::ZERO,
+        memory: memory(),
         source: None,
         reporter: reporter.clone(),
     };

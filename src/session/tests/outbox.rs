@@ -34,8 +34,9 @@ fn giving(files: &[(&str, &[u8])], text: Option<&str>, reporter: &Arc<Recorder>)
     let source = sending(files, &Recorder::answering([]));
     let (host, endings) = host(Role::Outbox, false, reporter);
     let (entries, text) = (Arc::clone(&source.sender.entries), text.map(str::to_owned));
-    let outbox =
-        Outbox::new(host, entries, Vec::new(), text, OutboxRules { yes: None, keep: true, manner: Manner::default() });
+    let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
+    let (known, _) = memory().outbox(&entries, text.as_deref()).unwrap();
+    let outbox = Outbox::new(host, entries, Vec::new(), text, rules, known);
     let (address, mut arrivals, _) = door();
     let served = Arc::clone(&outbox);
     let serving = tokio::spawn(async move {
@@ -60,7 +61,7 @@ impl Giving {
     async fn taker(&self) -> (Visit, Identity) {
         let (key, reporter) = (Identity::fresh(&[]).unwrap(), Recorder::answering([]));
         let target = self.invited(LinkKind::Qrdrop);
-        let mut visit = visit(&target, &key, "taker", Role::Fetches, None, &*reporter).await.unwrap();
+        let mut visit = visit(&target, &key, Role::Fetches, &reporter).await;
         visit.paired.conn.expect::<Offer>().await.unwrap();
         visit.paired.conn.expect::<Page>().await.unwrap();
         visit.paired.conn.expect::<OfferEnd>().await.unwrap();
@@ -113,6 +114,7 @@ fn fetching_with(reporter: &Arc<Recorder>, if_exists: IfExists, max_size: Option
         folder: Folder::open(folder.path()).unwrap(),
         if_exists,
         max_size,
+        retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),
     };
@@ -231,7 +233,10 @@ async fn empty_folders_come_without_a_lane() {
     fs::create_dir(&folder).unwrap();
     let entries = walk(&[folder], &WalkOptions { follow_links: false }).unwrap().entries;
     let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
-    let outbox = Outbox::new(Arc::clone(&giving.outbox.host), Arc::new(entries), Vec::new(), None, rules);
+    let outbox = {
+        let (known, _) = memory().outbox(&entries, None).unwrap();
+        Outbox::new(Arc::clone(&giving.outbox.host), Arc::new(entries), Vec::new(), None, rules, known)
+    };
     let (address, mut arrivals, _) = door();
     let fetching = fetching(&Recorder::answering([]));
     let target = invited(&outbox.host, LinkKind::Qrdrop, address);

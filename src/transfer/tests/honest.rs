@@ -274,7 +274,7 @@ fn what_the_receiver_holds_is_sent_only_if_it_differs() {
     let source = Source::of(&contents);
     let mut receiver = Receiver::awaiting(&source.sizes());
     for (id, content) in contents.iter().enumerate() {
-        receiver.incoming.hold(id as u32, content.len() as u64, theirs(id as u32));
+        receiver.incoming.hold(id as u32, content.len() as u64, theirs(id as u32), None);
     }
     let outgoing = source.outgoing_as(|id| Verdict::Have(theirs(id)));
     let (mut ours, lane) = duplex(64 * 1024);

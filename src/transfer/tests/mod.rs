@@ -152,7 +152,10 @@ impl Receiver {
     fn outcomes(&mut self, count: usize) -> Vec<Outcome> {
         let mut outcomes: Vec<_> = (0..count).map(|_| self.outcomes.blocking_recv().unwrap()).collect();
         outcomes.sort_by_key(|outcome| match outcome {
-            Outcome::Stored { id, .. } | Outcome::Same { id, .. } | Outcome::Text { id, .. } => *id,
+            Outcome::Stored { id, .. }
+            | Outcome::Same { id, .. }
+            | Outcome::Before { id, .. }
+            | Outcome::Text { id, .. } => *id,
             Outcome::NotStored(not) => not.id,
         });
         outcomes
@@ -165,7 +168,7 @@ impl Receiver {
         assert_eq!(self.visible(), Vec::<String>::new());
         match outcome {
             Outcome::NotStored(not) => not,
-            Outcome::Stored { .. } | Outcome::Same { .. } | Outcome::Text { .. } => panic!("{outcome:?}"),
+            _ => panic!("{outcome:?}"),
         }
     }
 
@@ -227,6 +230,7 @@ impl Source {
         Outgoing::new(
             Arc::clone(&self.entries),
             files.map(|(id, _)| (id as u32, verdict(id as u32))).collect::<Vec<_>>(),
+            Default::default(),
             Manner { compress, brake: None },
         )
     }

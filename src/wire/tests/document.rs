@@ -92,6 +92,7 @@ fn the_document_lists_every_limit_with_its_number() {
         ("VERSIONS_CAP", VERSIONS_CAP as u64),
         ("LANES_CAP", u64::from(LANES_CAP)),
         ("STORED_CAP", STORED_CAP as u64),
+        ("RANGES_CAP", RANGES_CAP as u64),
     ];
     for (name, number) in limits {
         assert_has_row(&format!("| `{name}` | {} |", grouped(number)));

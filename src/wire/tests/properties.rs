@@ -109,6 +109,7 @@ fn verdicts() -> impl Strategy<Value = Verdicts> {
             .prop_map(|(take, count)| { (if take { Verdict::Take } else { Verdict::Leave }, count) }),
         ranges().prop_map(|ranges| (Verdict::TakeRest(ranges), 1)),
         any::<[u8; 32]>().prop_map(|hash| (Verdict::Have(hash), 1)),
+        any::<[u8; 32]>().prop_map(|hash| (Verdict::Stored(hash), 1)),
     ];
     let run = (run, any::<u32>()).prop_map(|((verdict, count), first)| Run {
         first: first.min(u32::MAX - count),

@@ -200,6 +200,7 @@ impl Told for Verdicts {
                 json!({ "first": first, "count": count, "verdict": "take-rest", "held": held })
             }
             Verdict::Have(hash) => json!({ "first": first, "count": count, "verdict": "have", "hash": hex(hash) }),
+            Verdict::Stored(hash) => json!({ "first": first, "count": count, "verdict": "stored", "hash": hex(hash) }),
         });
         json!({ "runs": runs.collect::<Vec<_>>() })
     }

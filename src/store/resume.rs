@@ -1,0 +1,167 @@
+//! Taking up what an earlier attempt has left.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+
+use cap_std::fs::Dir;
+
+use super::area::Area;
+use super::at::{self, Node};
+use super::folder::{Root, open_below};
+use super::intake::Placed;
+use super::journal::{Done, Mark, Part, Record, Replayed};
+use super::partial::PartialFile;
+use super::plan::{Plan, PlannedFile};
+use crate::names::{FileName, RelPath};
+
+/// What is there of an accepted entry from an earlier attempt. Nothing of it was looked at yet.
+pub enum Held {
+    /// A part of it.
+    Part {
+        /// To go on with.
+        file: PartialFile,
+        /// The chunks that were verified then, as (index, value), ascending.
+        chunks: Vec<(u64, [u8; 32])>,
+    },
+    /// All of it: it was stored, and may have been moved since.
+    Stored {
+        /// Which entry.
+        id: u32,
+        /// Where it was put.
+        placed: Placed,
+        /// Its BLAKE3.
+        hash: [u8; 32],
+        /// Whether this very process said so.
+        told: bool,
+    },
+}
+
+/// What is left of an earlier attempt, by the entries of this one.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) parts: Vec<LeftPart>,
+    /// As (id, file, final path).
+    pub(super) stored: Vec<(u32, Done, RelPath)>,
+    pub(super) folders: Folders,
+}
+
+/// A partial file of an earlier attempt, open.
+pub(super) struct LeftPart {
+    pub(super) id: u32,
+    part: Part,
+    file: File,
+    /// Bytes of the entry's share of the disk that are used already.
+    pub(super) on_disk: u64,
+}
+
+/// The folders that an earlier attempt made, and what it put there.
+#[derive(Default)]
+pub(super) struct Folders {
+    made: HashMap<String, (String, Node)>,
+    own: HashSet<RelPath>,
+}
+
+impl Folders {
+    /// The folder that was made for the offered one, below its open parent, if it is still there.
+    pub(super) fn find(&self, offered: &RelPath, parent: &Dir) -> Option<(Dir, RelPath)> {
+        let (name, node) = self.made.get(offered.as_str())?;
+        let path = RelPath::from_stranger(name).ok()?;
+        let dir = at::open_dir(parent, path.leaf().as_str()).ok()?;
+        (at::node(&dir).ok()? == *node).then_some((dir, path))
+    }
+
+    /// The names that were given to files in the folder at `path`, or in the receive folder.
+    pub(super) fn own(&self, path: Option<&RelPath>) -> HashSet<FileName> {
+        self.own.iter().filter(|own| own.parent().as_ref() == path).map(RelPath::leaf).collect()
+    }
+}
+
+impl Left {
+    /// Compares what was left with the plan. What is found in place though nobody could say so any more is noted.
+    pub(super) fn find(area: &Area, root: &Root, plan: &Plan, mut replayed: Replayed) -> Left {
+        let mut left = Left::default();
+        let mut ids: Vec<u32> = plan.files.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let planned = &plan.files[&id];
+            let mark = Mark::of(planned);
+            if let Some(done) = replayed.done.get_mut(&mark).and_then(Vec::pop) {
+                let path = match &done.name {
+                    Some(name) => RelPath::from_stranger(name).ok(),
+                    None => placed_unsaid(area, root, planned, &done, &replayed.folders),
+                };
+                if let Some(path) = path {
+                    left.stored.push((id, done, path));
+                    continue;
+                }
+            }
+            let Some(part) = replayed.parts.get_mut(&mark).and_then(Vec::pop) else { continue };
+            if let Ok((file, on_disk)) = open_part(area, planned, part.temp) {
+                left.parts.push(LeftPart { id, part, file, on_disk });
+            }
+        }
+        left.folders =
+            Folders { made: replayed.folders, own: left.stored.iter().map(|(_, _, path)| path.clone()).collect() };
+        left
+    }
+}
+
+impl LeftPart {
+    /// As it is handed out.
+    pub(super) fn take_up(self, shared: &std::sync::Arc<super::intake::Shared>) -> Option<Held> {
+        let file = PartialFile::reopened(shared, self.id, self.part.temp, self.file, self.on_disk)?;
+        let mut chunks: Vec<_> = self.part.chunks.into_iter().map(|(chunk, value)| (u64::from(chunk), value)).collect();
+        chunks.sort_unstable_by_key(|(chunk, _)| *chunk);
+        Some(Held::Part { file, chunks })
+    }
+}
+
+/// Opens a partial file, without what was written beyond the declared end.
+fn open_part(area: &Area, planned: &PlannedFile, temp: u64) -> io::Result<(File, u64)> {
+    let file = area.reopen_temp(temp)?;
+    // whoever had it whole has loosened its mode
+    at::set_mode(&file, at::PRIVATE_FILE)?;
+    let about = cap_std::fs::Metadata::from_file(&file)?;
+    if let Some(size) = planned.size.filter(|size| about.len() > *size) {
+        file.set_len(size)?;
+    }
+    Ok((file, at::taken_by(&about).min(planned.charge)))
+}
+
+/// Where a file was put in place just before its process died, so that nobody said so.
+fn placed_unsaid(
+    area: &Area,
+    root: &Root,
+    planned: &PlannedFile,
+    done: &Done,
+    folders: &HashMap<String, (String, Node)>,
+) -> Option<RelPath> {
+    if area.reopen_temp(done.temp).is_ok() {
+        return None;
+    }
+    let parent = planned.path.parent().map(|offered| match folders.get(offered.as_str()) {
+        Some((name, _)) => RelPath::from_stranger(name).ok(),
+        None => Some(offered),
+    });
+    let (dir, parent) = match parent {
+        None => (root.dir.try_clone().ok()?, None),
+        Some(path) => (open_below(&root.dir, path.as_ref()?).ok()?, path),
+    };
+    let name = dir.entries().ok()?.find_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        (at::name_node(&dir, &name).ok()? == done.node).then_some(name)
+    })?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(at::open_file(&dir, &name).ok()?).ok()?;
+    if *hasher.finalize().as_bytes() != done.hash {
+        return None;
+    }
+    let name = FileName::from_stranger(&name);
+    let path = match parent {
+        Some(parent) => parent.join(&name),
+        None => RelPath::from_stranger(name.as_str()).ok()?,
+    };
+    area.note(&[Record::stored(done.temp, path.as_str())]);
+    Some(path)
+}
