@@ -39,7 +39,7 @@ pub use fetcher::Fetcher;
 pub(crate) use host::Place;
 pub use host::{Ended, Host};
 pub use inbox::{Classic, Inbox, InboxRules};
-pub use memory::{Memory, OutboxMemory};
+pub use memory::{KeptKey, Memory, OutboxMemory};
 pub use outbox::{Outbox, OutboxRules};
 pub use returning::{Waiting, waiting};
 pub use sender::Sender;
