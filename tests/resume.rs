@@ -253,8 +253,8 @@ fn what_was_flipped_cut_or_grown_on_the_disk_is_not_trusted() {
         drop(host);
         drop(killed);
         let area = fs::read_dir(scene.inbox().join(".qrdrop-partial")).unwrap().next().unwrap().unwrap().path();
-        let part = fs::read_dir(&area).unwrap().map(|entry| entry.unwrap().path());
-        let part = part.filter(|path| path.extension().is_some_and(|end| end == "part")).next().unwrap();
+        let mut files = fs::read_dir(&area).unwrap().map(|entry| entry.unwrap().path());
+        let part = files.find(|path| path.extension().is_some_and(|end| end == "part")).unwrap();
         let file = fs::File::options().read(true).write(true).open(&part).unwrap();
         match damage {
             "flip" => std::os::unix::fs::FileExt::write_all_at(&file, b"flipped", 3 * MIB).unwrap(),
