@@ -1,0 +1,269 @@
+//! The loop that sends on one lane.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
+use super::lock;
+use super::outgoing::{Active, Outgoing, Sending, Work};
+use super::sources::Source;
+use super::squeeze::Squeezer;
+use super::tree::{ChunkHasher, Hash};
+use crate::store::{SourceEntry, StoreError};
+use crate::wire::{
+    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Kind, LaneEnd, Message, PIECE_CAP, Pack, Packed, Verdict,
+    header_of_piece,
+};
+
+/// What is read, hashed and sent in one go: it stays in the cache of its core from the first to the last of these, which a
+/// longer piece does not. No longer than a frame may be.
+const PIECE: usize = 64 * 1024;
+const _: () = assert!(PIECE <= PIECE_CAP);
+
+/// Sends on one lane until nothing is left, then waits until the receiver has read it all.
+///
+/// # Errors
+/// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was under way on this
+/// lane is then not sent.
+pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
+    let mut buffer = vec![0; HEADER_LEN + PIECE];
+    let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
+    let mut active = Active::begin(outgoing);
+    while !active.leaves() {
+        let Some(work) = outgoing.next_work() else { break };
+        match work {
+            Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut squeezer, &mut buffer)?,
+            Work::Pack(ids) => send_pack(stream, outgoing, &ids, &mut squeezer)?,
+            Work::Compare(id, verdict) => compare(stream, outgoing, id, &verdict, &mut buffer)?,
+            Work::Withdraw(message) => write_message(stream, &message)?,
+        }
+        if outgoing.stopped.load(Ordering::Relaxed) {
+            return Err(LaneError::Stopped);
+        }
+    }
+    write_message(stream, &LaneEnd)?;
+    stream.flush()?;
+    let header = read_header(stream)?;
+    if header.kind != Kind::LaneEnd {
+        return Err(LaneError::Misplaced { kind: header.kind, place: "where the end of the lane was due" });
+    }
+    read_message::<LaneEnd>(stream, header)?;
+    Ok(())
+}
+
+fn send_chunk(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    file: &Sending,
+    index: u64,
+    squeezer: &mut Squeezer<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), LaneError> {
+    if file.failed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let offset = index * CHUNK_LEN;
+    let len = CHUNK_LEN.min(file.size - offset);
+    let held = file.is_held(index);
+    let mut hasher = ChunkHasher::new(offset);
+    let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
+    let mut chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
+    if !held && squeezer.is_on() {
+        buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
+        let whole = &mut buffer[..HEADER_LEN + len as usize];
+        if let Err(error) = file.source.read_at(offset, &mut whole[HEADER_LEN..]) {
+            return withdraw(wire.stream, outgoing, file, &error);
+        }
+        hasher.update(&whole[HEADER_LEN..]);
+        let (codec, bytes) = squeezer.squeeze(whole);
+        chunk.codec = codec;
+        wire.message(&chunk)?;
+        wire.pieces(bytes, len)?;
+    } else {
+        if !held {
+            wire.message(&chunk)?;
+        }
+        let mut done = 0;
+        while done < len {
+            let piece = PIECE.min((len - done) as usize);
+            let framed = &mut buffer[..HEADER_LEN + piece];
+            if let Err(error) = file.source.read_at(offset + done, &mut framed[HEADER_LEN..]) {
+                return withdraw(wire.stream, outgoing, file, &error);
+            }
+            hasher.update(&framed[HEADER_LEN..]);
+            if held {
+                outgoing.count(piece as u64);
+            } else {
+                squeezer.glance(&framed[HEADER_LEN..]);
+                wire.pieces(framed, piece as u64)?;
+            }
+            done += piece as u64;
+        }
+    }
+    let value = hasher.finish(file.size <= CHUNK_LEN);
+    if !held {
+        wire.message(&ChunkEnd { subtree: value })?;
+        squeezer.sent(chunk.codec, len, started.elapsed(), wire.writing);
+    }
+    lock(&file.forest).insert(index, value);
+    if file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(stream, outgoing, file) } else { Ok(()) }
+}
+
+/// A lane's stream while content passes.
+struct Wire<'a, S> {
+    stream: &'a mut S,
+    outgoing: &'a Outgoing,
+    /// How long writing took.
+    writing: Duration,
+}
+
+impl<S: LaneStream> Wire<'_, S> {
+    fn message<M: Message>(&mut self, message: &M) -> Result<(), LaneError> {
+        let started = Instant::now();
+        write_message(self.stream, message)?;
+        self.writing += started.elapsed();
+        Ok(())
+    }
+
+    /// Sends what is behind the room for a frame header in pieces; it stands for `plain` bytes of content. The header of
+    /// each but the first goes where the end of the one before was.
+    fn pieces(&mut self, bytes: &mut [u8], plain: u64) -> Result<(), LaneError> {
+        let started = Instant::now();
+        let len = bytes.len() - HEADER_LEN;
+        let counted = |done: usize| (done as u64 * plain).checked_div(len as u64).unwrap_or(0);
+        let brake = self.outgoing.manner.brake.as_deref();
+        let most = brake.map_or(PIECE, |brake| PIECE.min(brake.step()));
+        let mut done = 0;
+        while done < len {
+            let piece = most.min(len - done);
+            let framed = &mut bytes[done..done + HEADER_LEN + piece];
+            framed[..HEADER_LEN].copy_from_slice(&header_of_piece(piece));
+            if let Some(brake) = brake {
+                brake.pass(framed.len());
+            }
+            self.stream.write_all(framed)?;
+            self.outgoing.count(counted(done + piece) - counted(done));
+            done += piece;
+        }
+        self.writing += started.elapsed();
+        Ok(())
+    }
+}
+
+fn end_file(stream: &mut impl LaneStream, outgoing: &Outgoing, file: &Sending) -> Result<(), LaneError> {
+    if let Err(error) = file.source.check_unchanged() {
+        return withdraw(stream, outgoing, file, &error);
+    }
+    let root = lock(&file.forest).root(file.size).expect("the lane that sends the last chunk comes after all others");
+    outgoing.sent(file.id, root);
+    write_message(stream, &FileEnd { id: file.id, size: file.size, root })
+}
+
+fn withdraw(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    file: &Sending,
+    error: &StoreError,
+) -> Result<(), LaneError> {
+    file.failed.store(true, Ordering::Relaxed);
+    write_message(stream, &outgoing.fail(file.id, error))
+}
+
+/// Small files are read whole before a byte is sent, so that a bad one is withdrawn and the rest still goes.
+fn send_pack(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    ids: &[u32],
+    squeezer: &mut Squeezer<'_>,
+) -> Result<(), LaneError> {
+    let started = Instant::now();
+    let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
+    let mut bytes = vec![0; HEADER_LEN];
+    for &id in ids {
+        match read_small(outgoing.sources.get(id), &mut bytes) {
+            Ok((len, hash)) => {
+                outgoing.sent(id, hash);
+                pack.files.push(Packed { id, len, hash });
+            }
+            Err(error) => write_message(stream, &outgoing.fail(id, &error))?,
+        }
+    }
+    if pack.files.is_empty() {
+        return Ok(());
+    }
+    let plain = pack.bytes();
+    let (codec, bytes) = if squeezer.is_on() {
+        squeezer.squeeze(&mut bytes)
+    } else {
+        squeezer.glance(&bytes[HEADER_LEN..]);
+        (Codec::Raw, bytes.as_mut_slice())
+    };
+    pack.codec = codec;
+    let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
+    wire.message(&pack)?;
+    wire.pieces(bytes, plain)?;
+    squeezer.sent(codec, plain, started.elapsed(), wire.writing);
+    Ok(())
+}
+
+/// Appends the file to `bytes`, or leaves them as they were.
+fn read_small(source: Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
+    let start = bytes.len();
+    match source {
+        Source::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+        Source::Entry(entry) => {
+            let read = entry.open().and_then(|source| {
+                bytes.resize(start + entry.bytes as usize, 0);
+                source.read_at(0, &mut bytes[start..])?;
+                source.check_unchanged()
+            });
+            if let Err(error) = read {
+                bytes.truncate(start);
+                return Err(error);
+            }
+        }
+    }
+    Ok((source.bytes() as u32, *blake3::hash(&bytes[start..]).as_bytes()))
+}
+
+/// Hashes a file that the receiver seems to have, and queues it in full if it differs.
+fn compare(
+    stream: &mut impl LaneStream,
+    outgoing: &Outgoing,
+    id: u32,
+    verdict: &Verdict,
+    buffer: &mut [u8],
+) -> Result<(), LaneError> {
+    let entry = outgoing.entry(id);
+    let acknowledged = outgoing.acknowledged.get(&id);
+    match acknowledged.map_or_else(|| hash_source(entry, buffer), |hash| Ok(*hash)) {
+        Ok(ours) if matches!(verdict, Verdict::Have(theirs) | Verdict::Stored(theirs) if *theirs == ours) => {
+            outgoing.sent(id, ours);
+            if let Verdict::Have(_) = verdict {
+                outgoing.found_same(id);
+            }
+            outgoing.count(entry.bytes);
+            write_message(stream, &FileEnd { id, size: entry.bytes, root: ours })
+        }
+        Ok(_) => {
+            outgoing.send_whole(id);
+            Ok(())
+        }
+        Err(error) => write_message(stream, &outgoing.fail(id, &error)),
+    }
+}
+
+fn hash_source(entry: &SourceEntry, buffer: &mut [u8]) -> Result<Hash, StoreError> {
+    let source = entry.open()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut done = 0;
+    while done < entry.bytes {
+        let bytes = &mut buffer[..PIECE.min((entry.bytes - done) as usize)];
+        source.read_at(done, bytes)?;
+        hasher.update(bytes);
+        done += bytes.len() as u64;
+    }
+    source.check_unchanged()?;
+    Ok(*hasher.finalize().as_bytes())
+}
