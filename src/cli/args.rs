@@ -143,9 +143,10 @@ pub(super) struct Send {
     /// A text for the other side's screen, beside or in place of files
     #[arg(long, value_name = "TEXT", hide_env_values = true, env = "QRDROP_TEXT")]
     pub(super) text: Option<String>,
-    /// The receiver: its name, its link, ip[:port], or - or @FILE to read the last link there. Without it others fetch
+    /// The receiver: its name, its link, ip[:port], or - or @FILE to read the last link there; again for others. Without
+    /// it others fetch
     #[arg(long, value_name = "TARGET", conflicts_with = "scan", hide_env_values = true, env = "QRDROP_TO")]
-    pub(super) to: Option<String>,
+    pub(super) to: Vec<String>,
     /// A picture of the receiver's QR code
     #[arg(long, value_name = "PICTURE", env = "QRDROP_SCAN")]
     pub(super) scan: Option<PathBuf>,

@@ -4,19 +4,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::args::{Common, Send};
 use super::hosting::{Display, Door, Hosted, Left, Purpose, is_seen};
 use super::target::{self, Receiver};
 use super::{Done, Ended, Failed, disk, failed, interruptions, network, open_state, shown_name};
-use crate::events::{ExitCode, Failure, Reporter};
+use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::{human_bytes, inert};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::pairing::Identity;
 use crate::session::{ClassicSender, Memory, Outbox, OutboxRules, Sender, check_text};
-use crate::store::{LeftOut, SourceKind, Walk, WalkOptions, walk};
-use crate::transfer::{Brake, Manner};
+use crate::store::{LeftOut, SourceEntry, SourceKind, Walk, WalkOptions, walk};
+use crate::transfer::{Brake, Manner, TAKERS, Taker};
 use crate::ui::Ui;
 use crate::web::{Share, Web};
 use crate::wire::Role;
@@ -42,9 +43,12 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
         Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
     });
     let sending = Sending { send: &send, common, ui, memory, interrupted };
-    let done = match sending.named().await? {
-        Some(receiver) => sending.to(walked, &receiver).await?,
-        None => sending.host(walked).await?,
+    let done = match sending.send.to.len() {
+        0 | 1 => match sending.named().await? {
+            Some(receiver) => sending.to(walked, &receiver).await?,
+            None => sending.host(walked).await?,
+        },
+        _ => sending.to_several(walked).await?,
     };
     match unreadable {
         Some(failure) if done.code == ExitCode::Ok => Err(failed(failure)),
@@ -71,7 +75,7 @@ impl Sending<'_> {
 
     /// The receiver that the command line names.
     async fn named(&self) -> Result<Option<Receiver>, Failed> {
-        match (&self.send.to, &self.send.scan) {
+        match (self.send.to.first(), &self.send.scan) {
             (Some(to), _) => target::named(to, Kind::Inbox, self.interface()).await.map(Some),
             (None, Some(picture)) => target::pictured(picture).await.map(Some),
             (None, None) if self.send.classic => target::chosen(self.ui, self.interface()).await?.map_or_else(
@@ -83,33 +87,81 @@ impl Sending<'_> {
     }
 
     async fn to(&self, walked: Walk, receiver: &Receiver) -> Ended {
-        let source = match self.interface() {
-            None => None,
-            Some(only) => {
-                let found = candidates(Some(only)).map_err(|error| network(ExitCode::Local, &error))?;
-                found.first().map(|candidate| candidate.ip)
-            }
-        };
         if self.send.classic {
-            return classic(walked, receiver, self.manner().brake, source, self.ui.clone()).await;
+            return classic(walked, receiver, self.manner().brake, self.source()?, self.ui.clone()).await;
         }
+        let left_out = left_out(&walked);
+        let sender = self.sender(Arc::new(walked.entries), left_out, self.manner())?;
+        sender.send(&receiver.target, None, self.interrupted.clone()).await?;
+        Ok(Done::well("everything is sent"))
+    }
+
+    /// Sends to each at its own pace. What is read for one of them is there for all.
+    async fn to_several(&self, walked: Walk) -> Ended {
+        let names = &self.send.to;
+        if self.send.classic {
+            let message = "the tutorial's protocol is spoken to one receiver at a time";
+            return Err(failed(Failure::new(ExitCode::Usage, message, "name one with `--to`")));
+        }
+        if names.len() > TAKERS {
+            let message = format!("{} receivers are more than the {TAKERS} that one command sends to", names.len());
+            return Err(failed(Failure::new(ExitCode::Usage, message, "send to the others with another command")));
+        }
+        let (left_out, entries, manner) = (left_out(&walked), Arc::new(walked.entries), self.manner());
+        let mut sending = JoinSet::new();
+        for (place, taker) in Taker::several(names.len()).into_iter().enumerate() {
+            let sender = self.sender(Arc::clone(&entries), left_out.clone(), manner.clone())?;
+            let (name, only) = (names[place].clone(), self.common.interface.clone());
+            let (ui, interrupted) = (Arc::clone(self.ui), self.interrupted.clone());
+            sending.spawn(async move {
+                let sent = match target::named(&name, Kind::Inbox, only.as_deref()).await {
+                    Ok(receiver) => sender.send(&receiver.target, Some(taker), interrupted).await,
+                    Err(failed) => Err(failed),
+                };
+                let code = sent.as_ref().err().map(|(_, failure)| failure.code);
+                if let Err((transfer, failure)) = sent {
+                    ui.tell(Event::Failed { transfer, failure });
+                }
+                (place, code)
+            });
+        }
+        let mut failures: Vec<_> = sending.join_all().await.into_iter().filter(|(_, code)| code.is_some()).collect();
+        failures.sort_unstable_by_key(|(place, _)| *place);
+        let well = names.len() - failures.len();
+        Ok(match failures.first() {
+            Some((_, Some(code))) => Done::with(*code, &format!("{well} of {} receivers have everything", names.len())),
+            _ => Done::well("everything is sent to all"),
+        })
+    }
+
+    /// The address to send from, if an interface was asked for.
+    fn source(&self) -> Result<Option<IpAddr>, Failed> {
+        let Some(only) = self.interface() else { return Ok(None) };
+        let found = candidates(Some(only)).map_err(|error| network(ExitCode::Local, &error))?;
+        Ok(found.first().map(|candidate| candidate.ip))
+    }
+
+    fn sender(
+        &self,
+        entries: Arc<Vec<SourceEntry>>,
+        left_out: Vec<(String, String)>,
+        manner: Manner,
+    ) -> Result<Sender, Failed> {
         let identity = Identity::fresh(&[]);
         let identity =
             identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
-        let sender = Sender {
+        Ok(Sender {
             identity,
             name: shown_name(self.common),
-            left_out: left_out(&walked),
-            entries: Arc::new(walked.entries),
+            left_out,
+            entries,
             text: self.send.text.clone(),
-            manner: self.manner(),
+            manner,
             retry: self.send.retry,
             memory: self.memory.clone(),
-            source,
+            source: self.source()?,
             reporter: self.ui.clone(),
-        };
-        sender.send(&receiver.target, self.interrupted.clone()).await?;
-        Ok(Done::well("everything is sent"))
+        })
     }
 
     fn manner(&self) -> Manner {

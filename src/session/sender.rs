@@ -18,7 +18,7 @@ use super::visit::{Errand, Target, Visit};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
 use crate::store::{SourceEntry, StateClaim};
-use crate::transfer::{Manner, Sources};
+use crate::transfer::{Manner, Sources, Taker};
 use crate::wire::Role;
 
 /// What a sender brings along.
@@ -46,8 +46,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends everything to one receiver, and goes on after a cut. Every event but the failure that is returned has been
-    /// told.
+    /// Sends everything to one receiver, and goes on after a cut. With a `taker` the source is read for others, too. Every
+    /// event but the failure that is returned has been told.
     ///
     /// # Errors
     /// The failure, with the exit code that stands for it: refused in part and incomplete are failures too. Dropping
@@ -55,6 +55,7 @@ impl Sender {
     pub async fn send(
         &self,
         target: &Target,
+        taker: Option<Taker>,
         mut leaving: watch::Receiver<bool>,
     ) -> Result<(), (Option<String>, Failure)> {
         self.text.as_deref().map_or(Ok(()), check_text).map_err(|failure| (None, failure))?;
@@ -80,7 +81,7 @@ impl Sender {
             Some((ticket, claim)) => (ticket, Some(claim)),
             None => (Ticket::draw(), None),
         };
-        let sources = Sources::new(Arc::clone(&self.entries), self.text.as_deref());
+        let sources = Sources::new(Arc::clone(&self.entries), self.text.as_deref()).shared(taker);
         let parcel = Parcel::new(&sources, &self.left_out, &self.manner, ticket, &*self.reporter);
         let mut attempt = Attempt { parcel: &parcel, receiver, what, claim, accepted: false, cut: None };
         loop {
@@ -104,7 +105,10 @@ impl Sender {
                 false => Err(SessionError::Silent),
             };
             match again {
-                Ok(back) => (visit, attempt.cut) = (back, Some(error.to_string())),
+                Ok(back) => {
+                    (visit, attempt.cut) = (back, Some(error.to_string()));
+                    sources.go_alone();
+                }
                 // Another device in its place is what a person has to know.
                 Err(alarm @ (SessionError::WrongKey | SessionError::Pairing(_))) => {
                     return Err((Some(parcel.transfer.clone()), alarm.failure()));

@@ -106,9 +106,14 @@ impl Outgoing {
         acknowledged: HashMap<u32, Hash>,
         manner: Manner,
     ) -> Self {
-        let todo = wanted.into_iter().collect();
+        let (sources, todo): (Sources, VecDeque<_>) = (sources.into(), wanted.into_iter().collect());
+        if let Some(taker) = sources.taker() {
+            let takes = |verdict: &Verdict| matches!(verdict, Verdict::Take | Verdict::TakeRest(_));
+            let taken: HashSet<u32> = todo.iter().filter(|(_, verdict)| takes(verdict)).map(|(id, _)| *id).collect();
+            taker.leave_out((0..sources.count() as u32).filter(|id| !taken.contains(id)));
+        }
         Outgoing {
-            sources: sources.into(),
+            sources,
             queue: Mutex::new(Queue { todo, current: None }),
             acknowledged,
             hashes: Mutex::default(),
@@ -285,4 +290,3 @@ impl Drop for Active<'_> {
         }
     }
 }
-

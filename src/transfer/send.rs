@@ -66,16 +66,37 @@ fn send_chunk(
     let offset = index * CHUNK_LEN;
     let len = CHUNK_LEN.min(file.size - offset);
     let held = file.is_held(index);
+    let shared = outgoing.sources.taker().map(|taker| {
+        taker.take((file.id, index), |task| {
+            let mut content = vec![0; len as usize];
+            file.source.read_at(offset, &mut content)?;
+            let hash = task.hash_of(|| hash_chunk(offset, &content, file.size <= CHUNK_LEN));
+            Ok((content.into(), hash))
+        })
+    });
+    let shared = match shared.transpose() {
+        Ok(shared) => shared,
+        Err(error) => return withdraw(stream, outgoing, file, &error),
+    };
     let mut hasher = ChunkHasher::new(offset);
+    let mut fill = |from: u64, bytes: &mut [u8]| {
+        match &shared {
+            Some((content, _)) => bytes.copy_from_slice(&content[from as usize..][..bytes.len()]),
+            None => {
+                file.source.read_at(offset + from, bytes)?;
+                hasher.update(bytes);
+            }
+        }
+        Ok::<_, StoreError>(())
+    };
     let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
     let mut chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
     if !held && squeezer.is_on() {
         buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
         let whole = &mut buffer[..HEADER_LEN + len as usize];
-        if let Err(error) = file.source.read_at(offset, &mut whole[HEADER_LEN..]) {
+        if let Err(error) = fill(0, &mut whole[HEADER_LEN..]) {
             return withdraw(wire.stream, outgoing, file, &error);
         }
-        hasher.update(&whole[HEADER_LEN..]);
         let (codec, bytes) = squeezer.squeeze(whole);
         chunk.codec = codec;
         wire.message(&chunk)?;
@@ -88,10 +109,9 @@ fn send_chunk(
         while done < len {
             let piece = PIECE.min((len - done) as usize);
             let framed = &mut buffer[..HEADER_LEN + piece];
-            if let Err(error) = file.source.read_at(offset + done, &mut framed[HEADER_LEN..]) {
+            if let Err(error) = fill(done, &mut framed[HEADER_LEN..]) {
                 return withdraw(wire.stream, outgoing, file, &error);
             }
-            hasher.update(&framed[HEADER_LEN..]);
             if held {
                 outgoing.count(piece as u64);
             } else {
@@ -101,13 +121,20 @@ fn send_chunk(
             done += piece as u64;
         }
     }
-    let value = hasher.finish(file.size <= CHUNK_LEN);
+    let value = shared.map_or_else(|| hasher.finish(file.size <= CHUNK_LEN), |(_, hash)| hash);
     if !held {
         wire.message(&ChunkEnd { subtree: value })?;
         squeezer.sent(chunk.codec, len, started.elapsed(), wire.writing);
     }
     lock(&file.forest).insert(index, value);
     if file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(stream, outgoing, file) } else { Ok(()) }
+}
+
+/// The value of a chunk, given as a whole.
+fn hash_chunk(offset: u64, content: &[u8], whole_file: bool) -> Hash {
+    let mut hasher = ChunkHasher::new(offset);
+    hasher.update(content);
+    hasher.finish(whole_file)
 }
 
 /// A lane's stream while content passes.
@@ -181,7 +208,7 @@ fn send_pack(
     let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
     let mut bytes = vec![0; HEADER_LEN];
     for &id in ids {
-        match read_small(outgoing.sources.get(id), &mut bytes) {
+        match take_small(outgoing, id, &mut bytes) {
             Ok((len, hash)) => {
                 outgoing.sent(id, hash);
                 pack.files.push(Packed { id, len, hash });
@@ -205,6 +232,19 @@ fn send_pack(
     wire.pieces(bytes, plain)?;
     squeezer.sent(codec, plain, started.elapsed(), wire.writing);
     Ok(())
+}
+
+/// Appends the file to `bytes`, or leaves them as they were.
+fn take_small(outgoing: &Outgoing, id: u32, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
+    let source = outgoing.sources.get(id);
+    let Some(taker) = outgoing.sources.taker() else { return read_small(source, bytes) };
+    let (content, hash) = taker.take((id, 0), |_| {
+        let mut content = Vec::new();
+        let (_, hash) = read_small(source, &mut content)?;
+        Ok((content.into(), hash))
+    })?;
+    bytes.extend_from_slice(&content);
+    Ok((content.len() as u32, hash))
 }
 
 /// Appends the file to `bytes`, or leaves them as they were.

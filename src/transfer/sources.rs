@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::sharing::Taker;
 use crate::store::{SourceEntry, SourceKind};
 
 /// What is offered: the entries, whose place is their id, and after them the text, if there is one.
@@ -9,6 +10,7 @@ use crate::store::{SourceEntry, SourceKind};
 pub struct Sources {
     entries: Arc<Vec<SourceEntry>>,
     text: Option<Arc<str>>,
+    taker: Option<Arc<Taker>>,
 }
 
 /// One of them.
@@ -26,7 +28,24 @@ impl Sources {
 
     /// The entries, then the text.
     pub fn new(entries: Arc<Vec<SourceEntry>>, text: Option<&str>) -> Self {
-        Sources { entries, text: text.map(Arc::from) }
+        Sources { entries, text: text.map(Arc::from), taker: None }
+    }
+
+    /// The same, of which this receiver takes its part from what is read for several; with `None` it is read for it alone.
+    pub fn shared(self, taker: Option<Taker>) -> Self {
+        Sources { taker: taker.map(Arc::new), ..self }
+    }
+
+    /// From here on this receiver does not keep step with the others.
+    pub fn go_alone(&self) {
+        if let Some(taker) = &self.taker {
+            taker.leave();
+        }
+    }
+
+    /// This receiver's part in a source that others have, too.
+    pub(super) fn taker(&self) -> Option<&Taker> {
+        self.taker.as_deref()
     }
 
     /// How many there are; ids are below that.

@@ -178,7 +178,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
 
 impl Sending {
     async fn send(&self, target: &Target) -> Result<(), Failure> {
-        self.sender.send(target, self.leaving.subscribe()).await.map_err(|(_, failure)| failure)
+        self.sender.send(target, None, self.leaving.subscribe()).await.map_err(|(_, failure)| failure)
     }
 
     async fn fails(&self, target: &Target) -> Failure {
