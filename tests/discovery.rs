@@ -187,3 +187,160 @@ fn a_plain_transfer_finds_its_receiver_by_name() {
     sender.run().with(0);
     assert_eq!(host.program.event("stored")["blake3"].as_str(), Some(disk::hash(&source).as_str()));
 }
+
+/// `list` on the other host, and its only receiver.
+fn only_receiver(scene: &Scene, lan: &Lan) -> Value {
+    list(scene, lan).one("receiver")
+}
+
+#[test]
+fn g07_an_address_that_changes_is_said_advertised_and_let_in_at() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let mut host = findable(&scene, &lan, "Desk").args(["--yes", "--once"]).listening();
+    let here = &lan.here;
+    common::around::sh(&format!(
+        "ip -n {here} addr del {}/24 dev eth0; ip -n {here} addr add 10.83.7.9/24 dev eth0
+         ip -n {here} route replace 224.0.0.0/4 dev eth0",
+        Lan::HERE
+    ));
+    host.program.shows("the code has another address now: 10.83.7.9 on `eth0`");
+    let address = format!("10.83.7.9:{}", port(&host));
+    let mut browser = Launch::new("list").args(["--json", "--wait", "30s"]).state(&scene.path("list-state"));
+    browser = browser.behind(Lan::on(&lan.there));
+    browser.start().event_where("the new address", |event| event["address"] == address.as_str());
+    let source = scene.thing("a", b"a");
+    scene.send(&source).args(["--to", &scene.at_invite()]).behind(Lan::on(&lan.there)).run().with(0);
+    host.program.ended().with(0);
+}
+
+#[test]
+fn g07_a_transfer_goes_on_while_addresses_come_and_go_beside_it() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let receiver = Launch::new("receive").arg(scene.inbox()).state(&scene.path("state"));
+    let receiver = receiver.args(["--json", "--qr", "never", "--yes", "--once", "--port", "0"]);
+    let receiver = receiver.arg("--invite-file").arg(scene.invite()).behind(Lan::on(&lan.here));
+    let mut host = receiver.listening();
+    let source = scene.path("things/large");
+    disk::motley(&source, 4, 6_000_000);
+    let sender = scene.send(&source).args(["--limit", "2MB", "--to", &scene.at_invite()]).behind(Lan::on(&lan.there));
+    let sender = sender.start();
+    host.program.event("progress");
+    let here = &lan.here;
+    common::around::sh(&format!("ip -n {here} addr add 192.168.83.1/24 dev eth0"));
+    host.program.shows("192.168.83.1 on `eth0` is here too");
+    sender.ended().with(0);
+    host.program.ended().with(0);
+    disk::assert_same(&scene.path("things"), &scene.inbox());
+}
+
+#[test]
+fn an_interface_that_appears_later_takes_the_code() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let here = &lan.here;
+    common::around::sh(&format!("ip -n {here} link set eth0 down"));
+    let receiver = Launch::new("receive").arg(scene.inbox()).state(&scene.path("state"));
+    let receiver = receiver.args(["--json", "--qr", "never", "--port", "0", "--name", "Desk"]);
+    let mut host = receiver.behind(Lan::on(here)).listening();
+    assert!(host.address().ip().is_loopback());
+    host.program.shows("only this machine can reach this address");
+    common::around::sh(&format!("ip -n {here} link set eth0 up; ip -n {here} route add 224.0.0.0/4 dev eth0"));
+    host.program.shows("the code has another address now: 10.83.7.1 on `eth0`");
+    let mut browser = Launch::new("list").args(["--json", "--wait", "30s"]).state(&scene.path("list-state"));
+    browser = browser.behind(Lan::on(&lan.there));
+    let address = format!("{}:{}", Lan::HERE, port(&host));
+    browser.start().event_where("the receiver", |event| event["address"] == address.as_str());
+}
+
+#[test]
+fn g07_with_ipv6_alone_a_receiver_is_found_reached_and_said_to_be_so() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    for (host, number) in [(&lan.here, 1), (&lan.there, 2)] {
+        common::around::sh(&format!(
+            "ip -n {host} -4 addr flush dev eth0; ip -n {host} addr add fd83::{number}/64 dev eth0 nodad"
+        ));
+    }
+    let mut host = findable(&scene, &lan, "Desk").args(["--yes", "--once"]).listening();
+    assert_eq!(host.address().to_string(), format!("[fd83::1]:{}", port(&host)));
+    host.program.shows("no IPv4 here");
+    assert_eq!(only_receiver(&scene, &lan)["address"], host.address().to_string().as_str());
+    let source = scene.thing("a", b"a");
+    scene.send(&source).args(["--to", &scene.at_invite()]).behind(Lan::on(&lan.there)).run().with(0);
+    host.program.ended().with(0);
+}
+
+#[test]
+fn the_second_of_one_name_is_told_and_listed_by_the_name_it_got() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    // As long as a name can be: what is added to it must fit too.
+    let (scene, other, lan, name) = (Scene::new(), Scene::new(), Lan::new(), "Laptop".repeat(20));
+    let mut first = findable(&scene, &lan, &name).listening();
+    first.program.shows("the name is long");
+    let _ = only_receiver(&scene, &lan);
+    let mut second = findable(&other, &lan, &name).listening();
+    second.program.shows("another device has this name");
+    let listed = list(&scene, &lan).named("receiver");
+    let named = |host: &Host| {
+        let address = host.address().to_string();
+        let found = listed.iter().find(|found| found["address"] == address.as_str());
+        found.unwrap_or_else(|| panic!("{address} is not in {listed:?}"))["name"].clone()
+    };
+    let (first, second) = (named(&first), named(&second));
+    assert_eq!(second, format!("{} (2)", first.as_str().expect("a name")), "{listed:?}");
+}
+
+#[test]
+fn a_program_that_keeps_the_port_of_mdns_to_itself_is_said() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let mut held = Launch::python("noise.py").arg("hold").stays().behind(Lan::on(&lan.here)).start();
+    held.line_where("holder", |line| line == "held");
+    let mut host = findable(&scene, &lan, "Desk").listening();
+    host.program.shows("port 5353 (mDNS)");
+    host.program.shows("`qrdrop doctor` tells why");
+}
+
+#[test]
+fn g03_a_hundred_thousand_malformed_messages_leave_a_receiver_that_is_found() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let host = findable(&scene, &lan, "Desk").listening();
+    let there = Lan::THERE.to_string();
+    let noise = Launch::python("noise.py").args(["garbage", &there, "100000"]).behind(Lan::on(&lan.there));
+    noise.run().with(0);
+    assert_eq!(only_receiver(&scene, &lan)["address"], host.address().to_string().as_str());
+    host.stopped().with(0);
+}
+
+#[test]
+fn g04_five_thousand_invented_receivers_are_listed_up_to_a_cap() {
+    if !am_root() || !have(&["ip"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let mut browser = Launch::new("list").args(["--json", "--wait", "8s"]).state(&scene.path("list-state"));
+    browser = browser.behind(Lan::on(&lan.here));
+    let browser = browser.start();
+    let there = Lan::THERE.to_string();
+    let noise = Launch::python("noise.py").args(["services", &there, "5000"]).behind(Lan::on(&lan.there));
+    noise.run().with(0);
+    let listed = browser.ended().with(0).named("receiver").len();
+    assert!((1..=256).contains(&listed), "{listed} are listed");
+}

@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::args::{Common, Hosting, Ttl};
+use super::whereabouts::{Doors, moved, warning};
 use super::{Failed, disk, failed, network, shown_name};
 use crate::events::{Board, Event, ExitCode, Failure, Reporter};
 use crate::net::accept::{self, Arrival, Knock};
 use crate::net::addresses::Candidate;
-use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, Kind};
-use crate::net::gate::Gate;
+use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, Kind, port_is_shared};
 use crate::net::listen::{Bound, DEFAULT_PORT, PortChoice, bind};
 use crate::net::watch::Watch;
 use crate::pairing::{Identity, LinkKind};
@@ -37,6 +37,9 @@ const ARRIVALS: usize = 64;
 
 /// Pixels for each module of `--qr-png`.
 const MODULE_PX: u32 = 8;
+
+/// What becomes of those who look for this device by name.
+const UNFOUND: &str = "will find this device by name; the code and the link work, `qrdrop doctor` tells why";
 
 /// What others come for.
 #[derive(Clone)]
@@ -97,6 +100,8 @@ pub(super) struct Door<'a> {
     ui: &'a Arc<Ui>,
     name: String,
     bound: Bound,
+    /// The addresses it is open on, where `--interface` chose them.
+    only: Option<Vec<IpAddr>>,
     watch: Watch,
     endings: mpsc::UnboundedReceiver<Ended>,
     /// What every session shares.
@@ -144,15 +149,15 @@ impl<'a> Door<'a> {
         let watch = Watch::start(common.interface.as_deref()).map_err(|error| network(ExitCode::Local, &error))?;
         let ips: Vec<IpAddr> = watch.current().iter().map(|found| found.ip).collect();
         let choice = hosting.port.map_or(PortChoice::Preferred(DEFAULT_PORT), PortChoice::Exactly);
-        let only = common.interface.as_ref().map(|_| ips.as_slice());
-        let bound = bind(choice, only).map_err(|error| network(ExitCode::Local, &error))?;
+        let only = common.interface.as_ref().map(|_| ips.clone());
+        let bound = bind(choice, only.as_deref()).map_err(|error| network(ExitCode::Local, &error))?;
         let identity = known.map_or_else(|| Identity::fresh(&ips), |secret| Identity::kept(secret, &ips));
         let identity =
             identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
         let name = shown_name(common);
         let reporter: Arc<dyn Reporter> = ui.clone();
         let (host, endings) = Host::new(identity, name.clone(), role, lifetime(hosting, ui), once, reporter);
-        Ok(Door { hosting, ui, name, bound, watch, endings, host })
+        Ok(Door { hosting, ui, name, bound, only, watch, endings, host })
     }
 
     /// Lets everybody in, until there is a reason to leave; `otherwise` is one.
@@ -162,16 +167,16 @@ impl<'a> Door<'a> {
         interrupted: watch::Receiver<bool>,
         otherwise: impl Future<Output = T>,
     ) -> Result<Attended<T>, Failed> {
-        let Door { hosting, ui, name, bound, watch, endings, host } = self;
+        let Door { hosting, ui, name, bound, only, watch, endings, host } = self;
         let Purpose { hosted, web, first_ends, display } = purpose;
         let (port, found) = (bound.port(), watch.current().to_vec());
         let mut invitation = Invitation { hosting, host: &host, ui, name, display, port, chosen: 0, found };
         invitation.write_files()?;
-        let listener = bound.listen().map_err(|error| network(ExitCode::Local, &error))?;
         let (arrivals, arrived) = mpsc::channel(ARRIVALS);
         let outsiders = Arc::clone(ui);
         let knock = move |knock| tell_knock(&outsiders, knock);
-        let door = tokio::spawn(accept::accept(listener, Gate::new(), hosting.expose, arrivals, knock));
+        let doors = Doors::open(bound, only, hosting.expose, arrivals, knock);
+        let doors = doors.map_err(|error| network(ExitCode::Local, &error))?;
         let advert = advertise(&invitation, &hosted);
         invitation.announce(advert.is_some());
         let web = (!hosting.no_web).then_some(web);
@@ -181,6 +186,7 @@ impl<'a> Door<'a> {
             arrived,
             endings,
             watch,
+            doors,
             advert,
             interrupted,
             outcomes: Outcomes { first_ends, succeeded: false, failed: HashMap::new() },
@@ -195,7 +201,6 @@ impl<'a> Door<'a> {
         if let Some(advert) = attending.advert.take() {
             advert.shutdown().await;
         }
-        door.abort();
         let Outcomes { succeeded, failed, .. } = attending.outcomes;
         Ok(Attended { left, under_way, succeeded, failed: failed.into_values().next() })
     }
@@ -248,9 +253,19 @@ fn advertise(invitation: &Invitation<'_>, hosted: &Hosted) -> Option<Advert> {
         kind: hosted.kind(),
     };
     match Advert::start(info) {
-        Ok(advert) => Some(advert),
+        Ok(advert) => {
+            if let Some(cut) = advert.cut_name() {
+                invitation.ui.say(&format!("the name is long; some programs will show only `{cut}`"));
+            }
+            if !port_is_shared() {
+                invitation
+                    .ui
+                    .say(&format!("another program keeps port 5353 (mDNS) for itself: not everybody {UNFOUND}"));
+            }
+            Some(advert)
+        }
         Err(error) => {
-            invitation.ui.say(&format!("nobody will find this device by name: {error}; the code and the link work"));
+            invitation.ui.say(&format!("{error}: nobody {UNFOUND}"));
             None
         }
     }
@@ -323,7 +338,7 @@ impl Invitation<'_> {
             advice: self.display.advice.to_owned(),
             discoverable,
             mark: self.host.mark(),
-            warning: candidate.ip.is_loopback().then(|| "only this machine can reach this address".to_owned()),
+            warning: warning(&self.found, self.chosen),
         });
     }
 
@@ -347,11 +362,13 @@ impl Invitation<'_> {
         }
     }
 
-    /// Other addresses than before. The chosen one stays if it is still there.
+    /// Other addresses than before.
     fn moved(&mut self, found: Vec<Candidate>) {
-        let before = self.found[self.chosen].ip;
-        self.chosen = found.iter().position(|found| found.ip == before).unwrap_or(0);
-        self.found = found;
+        let (chosen, said) = moved(&self.found, self.chosen, &found);
+        (self.chosen, self.found) = (chosen, found);
+        if let Some(said) = said {
+            self.ui.say(&said);
+        }
     }
 }
 
@@ -369,6 +386,7 @@ struct Attending {
     arrived: mpsc::Receiver<Arrival>,
     endings: mpsc::UnboundedReceiver<Ended>,
     watch: Watch,
+    doors: Doors,
     advert: Option<Advert>,
     interrupted: watch::Receiver<bool>,
     outcomes: Outcomes,
@@ -412,6 +430,9 @@ impl Attending {
                 },
                 found = self.watch.changed() => {
                     let found = found.to_vec();
+                    if let Err(error) = self.doors.follow(&found) {
+                        invitation.ui.say(&format!("the port is not open on the new address: {error}"));
+                    }
                     if let Some(advert) = &mut self.advert
                         && let Err(error) = advert.update(found.clone())
                     {
@@ -482,9 +503,7 @@ fn tell_advert(invitation: &Invitation<'_>, event: AdvertEvent) {
             invitation.ui.say(&format!("another device has this name; others see `{name}`"));
         }
         AdvertEvent::Unheard => {
-            invitation
-                .ui
-                .say("no interface speaks multicast: nobody will find this device by name; the code and the link work");
+            invitation.ui.say(&format!("no interface speaks multicast: nobody {UNFOUND}"));
         }
         AdvertEvent::Failed(reason) => invitation.ui.say(&format!("mDNS: {reason}")),
     }

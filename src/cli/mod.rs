@@ -7,6 +7,7 @@ mod list;
 mod receive;
 mod send;
 mod target;
+mod whereabouts;
 
 use std::ffi::OsString;
 use std::sync::Arc;

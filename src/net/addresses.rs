@@ -202,7 +202,8 @@ impl Network {
         }
     }
 
-    fn reason(&self, interface: &Interface) -> Reason {
+    /// Where this address stands.
+    pub fn reason(&self, interface: &Interface) -> Reason {
         let name = interface.name.to_ascii_lowercase();
         let begins_with = |list: &[&str]| list.iter().any(|start| name.starts_with(start));
         match interface.ip {
@@ -230,8 +231,24 @@ impl Network {
 }
 
 impl Interface {
+    /// An address that another device on the network of this one could have; `None` where there is room for no other.
+    pub fn neighbour(&self) -> Option<IpAddr> {
+        // Some other host part that is neither all zeros nor all ones, which are no devices.
+        let other = |ours: u128, width: u32| {
+            let host = width.checked_sub(u32::from(self.prefix_len)).filter(|bits| (2..=width).contains(bits))?;
+            let all_ones = u128::MAX >> (128 - host);
+            [ours ^ 1, ours ^ 2, ours ^ 3]
+                .into_iter()
+                .find(|other| !matches!(other & all_ones, host if host == 0 || host == all_ones))
+        };
+        match self.ip {
+            IpAddr::V4(v4) => other(v4.to_bits().into(), 32).map(|bits| Ipv4Addr::from_bits(bits as u32).into()),
+            IpAddr::V6(v6) => other(v6.to_bits(), 128).map(|bits| Ipv6Addr::from_bits(bits).into()),
+        }
+    }
+
     /// Whether `peer` is on the network of this address.
-    fn holds(&self, peer: IpAddr) -> bool {
+    pub fn holds(&self, peer: IpAddr) -> bool {
         let same_bits = |ours: u128, theirs: u128, width: u32| match u32::from(self.prefix_len) {
             // Unknown, or "everybody": says nothing about who is near.
             0 => false,
@@ -291,11 +308,12 @@ fn is_local_range(ip: IpAddr) -> bool {
 const OUTSIDE_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9);
 const OUTSIDE_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 9);
 
-/// The address from which a packet to `outside` would leave: connecting a UDP socket looks the route up and sends nothing.
-fn source_towards(outside: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = if outside.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+/// The address from which a packet `towards` somewhere would leave: connecting a UDP socket looks the route up and sends
+/// nothing. `None` where no way leads there.
+pub fn source_towards(towards: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if towards.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(outside).ok()?;
+    socket.connect(towards).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 

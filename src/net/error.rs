@@ -79,12 +79,12 @@ impl NetError {
             NetError::Refused(_) => Some("is the receiver still running, and is this its present port?"),
             NetError::Unreachable(_) => Some("are both devices on the same Wi-Fi? a VPN can stand between them too"),
             NetError::TimedOut(_) => Some(
-                "are both on the same Wi-Fi? a firewall on the receiver, or a guest network that keeps its devices apart, also look like this",
+                "are both on the same Wi-Fi? `qrdrop doctor` on the receiver tells whether a firewall there keeps you out; a guest network that keeps its devices apart also looks like this",
             ),
             NetError::NoInterface | NetError::UnusableInterface(_) => Some("connect to a network first"),
             NetError::NoAddress => Some("leave `--interface` out, or join the network that the receiver is on"),
             NetError::DiscoveryPortTaken(_) | NetError::Discovery(_) => {
-                Some("the QR code and the link work without it")
+                Some("the QR code and the link work without it; `qrdrop doctor` tells what is in the way")
             }
             NetError::Interfaces(_)
             | NetError::UnknownInterface { .. }

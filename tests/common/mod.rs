@@ -147,6 +147,12 @@ impl Launch {
         self
     }
 
+    /// Standard input stays open until the program is dropped.
+    pub fn stays(mut self) -> Launch {
+        self.stdin = None;
+        self
+    }
+
     /// Runs behind another program, e.g. `ip netns exec NAME`. Later calls go further out.
     pub fn behind(mut self, around: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Launch {
         let inner = std::mem::take(&mut self.around);

@@ -190,6 +190,22 @@ fn the_network_of_an_interface_that_is_down_is_not_nearby() {
 }
 
 #[test]
+fn a_neighbour_is_another_device_of_the_same_network() {
+    for (ours, theirs) in [
+        ("192.168.1.5/24", Some("192.168.1.4")),
+        ("192.168.1.1/24", Some("192.168.1.3")),
+        ("192.168.1.254/24", Some("192.168.1.252")),
+        ("10.0.0.1/30", Some("10.0.0.2")),
+        ("10.0.0.1/31", None),
+        ("10.0.0.1/32", None),
+        ("fd00::5/64", Some("fd00::4")),
+        ("fd00::5/128", None),
+    ] {
+        assert_eq!(interface("eth0", ours).neighbour(), theirs.map(ip), "{ours}");
+    }
+}
+
+#[test]
 fn default_routes_are_read_from_the_kernels_table() {
     let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
         wlan0\t00000000\t010200C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\

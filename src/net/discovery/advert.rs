@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::NetError;
 use super::super::addresses::{Candidate, Reason};
-use super::{ID_MAX, Kind, LABEL_MAX, SERVICE_TYPE, SHOWN_NAME_MAX, TXT_VERSION, cut, daemon, end};
+use super::{ID_MAX, Kind, SERVICE_TYPE, SHOWN_NAME_MAX, TXT_VERSION, cut, daemon, end, instance_of};
 
 /// Probing for the name takes 0.75 s and the announcement follows at once. Whoever has not announced by then on any
 /// interface will not be found.
@@ -74,6 +74,12 @@ impl Advert {
         advert.enable_interfaces()?;
         advert.daemon.register(service)?;
         Ok(advert)
+    }
+
+    /// What programs that show instance names will show, where that is not the whole name.
+    pub fn cut_name(&self) -> Option<&str> {
+        let instance = instance_of(&self.info.name);
+        (instance != self.info.name).then_some(instance)
     }
 
     /// Advertises other addresses from now on.
@@ -150,7 +156,7 @@ impl Drop for Advert {
 }
 
 /// The addresses that another device can use: bridges and tunnels only where there is nothing better.
-fn worth_advertising(candidates: &[Candidate]) -> impl Iterator<Item = &Candidate> {
+pub fn worth_advertising(candidates: &[Candidate]) -> impl Iterator<Item = &Candidate> {
     let reaches_the_room = |c: &&Candidate| !matches!(c.reason, Reason::Bridge | Reason::Tunnel);
     let any = candidates.iter().any(|c| reaches_the_room(&c));
     candidates.iter().filter(move |c| !any || reaches_the_room(c))
@@ -173,7 +179,7 @@ pub(super) fn service(info: &AdvertInfo) -> Result<ServiceInfo, NetError> {
     let host = format!("qrdrop-{id}.local.");
     Ok(ServiceInfo::new(
         SERVICE_TYPE,
-        cut(&info.name, LABEL_MAX),
+        instance_of(&info.name),
         &host,
         addresses.as_slice(),
         info.port,

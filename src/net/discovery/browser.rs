@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use mdns_sd::{IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
+use mdns_sd::{Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::NetError;
 use super::super::addresses::candidates;
-use super::{ID_MAX, Kind, LABEL_MAX, SERVICE_TYPE, SHOWN_NAME_MAX, cut, daemon, end};
+use super::{ID_MAX, Kind, LABEL_MAX, SERVICE_TYPE, SHOWN_NAME_MAX, cut, daemon, daemon_on, end, instance_of};
 use crate::names;
 
 /// Services remembered at once: a room has dozens at most, and anybody can invent thousands (security.md G04).
@@ -70,13 +70,7 @@ impl Browser {
     pub fn start(only: Option<&str>) -> Result<Browser, NetError> {
         let daemon = match only {
             None => daemon()?,
-            Some(_) => {
-                let chosen = candidates(only)?.into_iter().map(|c| IfKind::Name(c.interface)).collect::<Vec<_>>();
-                let daemon = daemon()?;
-                daemon.disable_interface(IfKind::All)?;
-                daemon.enable_interface(chosen)?;
-                daemon
-            }
+            Some(_) => daemon_on(candidates(only)?.into_iter().map(|c| c.interface))?,
         };
         let events = daemon.browse(SERVICE_TYPE)?;
         Ok(Browser { daemon, events, known: Known::default() })
@@ -225,7 +219,11 @@ pub(super) fn read(service: &ResolvedService) -> Option<Found> {
     }
     let instance = names::inert(cut(instance, LABEL_MAX));
     let name = match txt("n") {
-        Some(name) if !name.trim().is_empty() => names::inert(cut(name, SHOWN_NAME_MAX)),
+        Some(name) if !name.trim().is_empty() => {
+            // Whoever was renamed says its old name here, and would look like the one who has it.
+            let number = instance.strip_prefix(&names::inert(instance_of(name))).unwrap_or_default();
+            names::inert(cut(name, SHOWN_NAME_MAX)) + if is_number(number) { number } else { "" }
+        }
         _ => instance.clone(),
     };
     let is_id = |id: &&str| id.len() <= ID_MAX && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -239,6 +237,12 @@ pub(super) fn read(service: &ResolvedService) -> Option<Found> {
         version: txt("v")?.parse().ok()?,
         fullname: service.fullname.clone(),
     })
+}
+
+/// Whether this is what a name gets that is taken: ` (2)`.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(" (").and_then(|rest| rest.strip_suffix(')'));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn in_order<'a>(addresses: impl Iterator<Item = &'a ScopedIp>, port: u16) -> Vec<SocketAddr> {

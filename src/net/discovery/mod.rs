@@ -6,25 +6,31 @@
 
 mod advert;
 mod browser;
+mod echo;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use mdns_sd::{MDNS_PORT, ServiceDaemon};
+use mdns_sd::{IfKind, ServiceDaemon};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::NetError;
 
-pub use advert::{Advert, AdvertEvent, AdvertInfo};
+pub use advert::{Advert, AdvertEvent, AdvertInfo, worth_advertising};
 pub use browser::{Browser, Change, Found, resolve};
+pub use echo::{answerers, hears_itself};
+pub use mdns_sd::MDNS_PORT;
 
 /// Our service type.
 pub const SERVICE_TYPE: &str = "_qrdrop._tcp.local.";
 
 /// A DNS label holds 63 bytes; a longer instance name is announced and never found.
 const LABEL_MAX: usize = 63;
+
+/// What an instance name may have of them: the library appends ` (2)` or ` (10)` to a name that is taken, and cuts nothing.
+const INSTANCE_MAX: usize = LABEL_MAX - " (99)".len();
 
 /// The shown name in TXT: a string there holds 255 bytes with its key.
 const SHOWN_NAME_MAX: usize = 200;
@@ -75,6 +81,20 @@ fn daemon() -> Result<ServiceDaemon, NetError> {
     Ok(ServiceDaemon::new()?)
 }
 
+/// The same, for these interfaces alone.
+fn daemon_on(interfaces: impl IntoIterator<Item = String>) -> Result<ServiceDaemon, NetError> {
+    let daemon = daemon()?;
+    daemon.disable_interface(IfKind::All)?;
+    daemon.enable_interface(interfaces.into_iter().map(IfKind::Name).collect::<Vec<_>>())?;
+    Ok(daemon)
+}
+
+/// Whether nobody holds the mDNS port of either family for itself alone: else discovery is deaf in one of them.
+pub fn port_is_shared() -> bool {
+    let taken = |domain| matches!(share_port(domain), Err(e) if e.kind() == std::io::ErrorKind::AddrInUse);
+    !taken(Domain::IPV4) && !taken(Domain::IPV6)
+}
+
 /// Binds the mDNS port the way the daemon does, for a moment.
 fn share_port(domain: Domain) -> std::io::Result<()> {
     let any: SocketAddr = match domain {
@@ -97,6 +117,11 @@ async fn end(daemon: &ServiceDaemon) {
         // Late is as good as never: the process ends anyway, and the records with their time to live.
         let _ = tokio::time::timeout(GOODBYE, status.recv_async()).await;
     }
+}
+
+/// What of a shown name is the instance name, unless another device has it.
+fn instance_of(name: &str) -> &str {
+    cut(name, INSTANCE_MAX)
 }
 
 /// The longest start of `text` that has at most `max` bytes and cuts no character.

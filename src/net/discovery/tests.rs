@@ -62,8 +62,24 @@ fn nothing_but_the_shown_name_tells_who_hosts() {
 fn a_long_name_is_cut_to_what_can_be_found() {
     let long = "ü".repeat(300);
     let read = read(&on_the_wire(&info(&long))).unwrap();
-    assert_eq!(read.instance, "ü".repeat(31));
+    assert_eq!(read.instance, "ü".repeat(29));
     assert_eq!(read.name, "ü".repeat(100));
+}
+
+#[test]
+fn a_name_that_was_taken_is_shown_with_its_number_and_no_other_is() {
+    let shown = |name: &str, instance: &str| {
+        let mut record = on_the_wire(&info(name));
+        record.fullname = format!("{instance}.{SERVICE_TYPE}");
+        read(&record).unwrap().name
+    };
+    assert_eq!(shown("Laptop", "Laptop (2)"), "Laptop (2)");
+    assert_eq!(shown("Laptop (2)", "Laptop (2)"), "Laptop (2)");
+    assert_eq!(shown("Laptop (2)", "Laptop (2) (12)"), "Laptop (2) (12)");
+    assert_eq!(shown("Laptop", "Laptop (of Ann)"), "Laptop");
+    assert_eq!(shown("Laptop", "Desk (2)"), "Laptop");
+    let long = "x".repeat(60);
+    assert_eq!(shown(&long, &format!("{} (2)", "x".repeat(58))), format!("{long} (2)"));
 }
 
 #[test]
@@ -165,6 +181,25 @@ fn a_name_is_matched_whatever_its_case() {
     let mut laptop = found("Laptop (2)", &["10.0.0.1:1"]);
     laptop.name = "Laptop Ä".to_owned();
     assert!(laptop.is_called("laptop ä") && laptop.is_called("LAPTOP (2)") && !laptop.is_called("lap"));
+}
+
+/// A trial is heard by whoever makes it, and is no receiver to anybody.
+#[tokio::test]
+async fn a_trial_advertisement_comes_back_and_shows_in_no_list() {
+    let here = candidates(Some("127.0.0.1")).unwrap();
+    let mut browser = Browser::start(Some("127.0.0.1")).unwrap();
+    let heard = tokio::select! {
+        heard = hears_itself(&here, Duration::from_secs(10)) => heard.unwrap(),
+        change = async {
+            loop {
+                if let Change::Found(found) = browser.next().await && found.fullname.contains("echo") {
+                    break found;
+                }
+            }
+        } => panic!("{change:?} is listed"),
+    };
+    assert!(heard, "loopback carries multicast");
+    browser.shutdown().await;
 }
 
 /// Two daemons of one machine hear each other, on whatever network it has.
