@@ -33,6 +33,8 @@ pub(super) enum Command {
     Send(Send),
     /// Show the receivers nearby
     List(List),
+    /// Look why others can't find or reach this device
+    Doctor(Doctor),
 }
 
 /// Flags of every command.
@@ -180,6 +182,14 @@ pub(super) struct List {
     /// How long to listen
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, env = "QRDROP_WAIT")]
     pub(super) wait: Duration,
+}
+
+/// `qrdrop doctor`.
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// TCP port that should be open [default: 5001, or the next free one]
+    #[arg(long, value_name = "PORT", env = "QRDROP_PORT")]
+    pub(super) port: Option<u16>,
 }
 
 /// Makes the choices of one flag from those of a room.

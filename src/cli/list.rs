@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::args::{Common, List};
+use super::doctor::POINTER;
 use super::{Done, Ended, failed, interruptions, network};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::net::discovery::{Browser, Change, Found, Kind};
@@ -54,7 +55,9 @@ pub(super) fn nobody(wait: std::time::Duration) -> Failure {
     Failure::new(
         ExitCode::Nobody,
         format!("no receiver was found within {}", humantime::format_duration(wait)),
-        "start `qrdrop receive` on the other device; both must be in the same network, and some Wi-Fis keep their guests \
-         apart: then scan its code or use its link",
+        format!(
+            "start `qrdrop receive` on the other device, in the same network; its code and its link work in any case, and \
+             {POINTER}"
+        ),
     )
 }

@@ -1,6 +1,7 @@
 //! Arguments to decisions to wiring: one file for each command.
 
 mod args;
+mod doctor;
 mod fetch;
 mod hosting;
 mod list;
@@ -70,6 +71,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
         },
         Command::Send(send) => send::run(send, &cli.common, &ui).await,
         Command::List(list) => list::run(list, &cli.common, &ui).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &cli.common, &ui).await,
     };
     let Done { code, reason } = ended.unwrap_or_else(|(transfer, failure)| {
         let done = Done { code: failure.code, reason: failure.message.clone() };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::args::{Common, Receive};
+use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
 use super::{Done, Ended, disk, interruptions, open_state};
 use crate::events::{ExitCode, Failure};
@@ -62,7 +63,7 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
             None => Done::well("left"),
         },
         Left::NobodyCame => {
-            let hint = "start again, or raise `--timeout`";
+            let hint = format!("start again, or raise `--timeout`; {POINTER}");
             return Err((None, Failure::new(ExitCode::Nobody, "nobody came in time", hint)));
         }
     })

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::args::{Common, Send};
+use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose, is_seen};
 use super::target::{self, Receiver};
 use super::{Done, Ended, Failed, disk, failed, interruptions, network, open_state, shown_name};
@@ -209,7 +210,7 @@ impl Sending<'_> {
             Left::Asked => {
                 nobody("nobody has fetched everything", "leave it running until somebody has, or use `--to`")
             }
-            Left::NobodyCame => nobody("nobody came in time", "start again, or raise `--timeout`"),
+            Left::NobodyCame => nobody("nobody came in time", &format!("start again, or raise `--timeout`; {POINTER}")),
         }
     }
 

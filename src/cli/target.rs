@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use super::doctor::POINTER;
 use super::list::nobody;
 use super::{Failed, failed, network};
 use crate::events::{ExitCode, Failure};
@@ -87,7 +88,7 @@ pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>) -> Resul
             let message = format!("no {what} named `{text}` was found");
             Err(failed(match wanted {
                 Kind::Inbox => Failure { message, ..nobody(NAME_WAIT) },
-                _ => Failure::new(ExitCode::Nobody, message, "scan its code or use its link"),
+                _ => Failure::new(ExitCode::Nobody, message, format!("scan its code or use its link; {POINTER}")),
             }))
         }
         (1, _) => Ok(Receiver::found(meant.remove(0))),

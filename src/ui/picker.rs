@@ -111,7 +111,7 @@ impl Picker {
     pub(super) fn lines(&self, style: Style, columns: usize, rows: usize) -> Vec<String> {
         let mut lines = vec![style.bold("receivers nearby")];
         if self.entries.is_empty() {
-            lines.push(style.dim("looking …"));
+            lines.push(style.dim(&one_line("looking … (none? `qrdrop doctor`)", columns)));
         }
         let room = rows.saturating_sub(2).max(1);
         let first = (self.selected + 1).saturating_sub(room);

@@ -1,10 +1,10 @@
 //! What happened, as sentences: one log line for each thing worth one, and a shorter one for the panel.
 
-use crate::events::{Dialect, Event, Failure, Label};
+use crate::events::{Dialect, Event, Failure, Finding, Label, Verdict};
 use crate::names::{human_bytes, human_duration, human_rate};
 use crate::ui::progress::{Transfer, Transfers};
 use crate::ui::prompt::{A_TEXT, called, contents, spaced};
-use crate::ui::style::{Style, files, one_line, quoted};
+use crate::ui::style::{Style, files, one_line, padded, quoted, wrapped};
 
 /// Longest name in a log line; beyond, the middle is left out.
 const NAME: usize = 60;
@@ -14,6 +14,9 @@ const MESSAGE: usize = 1_000;
 
 /// Lines of a text that are shown; the rest is counted.
 const TEXT_LINES: usize = 200;
+
+/// Columns of the words of a finding: 80 with the mark and the word before them.
+const FINDING: usize = 65;
 
 /// What an event is worth.
 #[derive(Default)]
@@ -123,6 +126,10 @@ pub(super) fn tell(
             told.short = Some(format!("{} {}", style.bad("✗"), one_line(&failure.message, 80)));
             told.urgent = true;
         }
+        Event::Finding(finding) => {
+            told.log = found(finding, style);
+            told.urgent = finding.verdict == Verdict::Bad;
+        }
         Event::Message { from, text } => {
             let line = format!("{} {}", style.bold(&quoted(from, 32)), one_line(text, MESSAGE));
             told.short = Some(line.clone());
@@ -179,6 +186,26 @@ fn finished(
         human_duration(seconds),
         style.label(label),
     )
+}
+
+/// `✓ port        5001 is free`, and below it, in the same column, what to try.
+fn found(finding: &Finding, style: Style) -> Vec<String> {
+    let mark = match finding.verdict {
+        Verdict::Good => style.good("✓"),
+        Verdict::Odd => style.warn("!"),
+        Verdict::Bad => style.bad("✗"),
+    };
+    let sentence = |text: &str| wrapped(&one_line(text, MESSAGE), FINDING);
+    let remedy = if finding.remedy.is_empty() { Vec::new() } else { sentence(&finding.remedy) };
+    // Each in one piece, to be copied.
+    let commands = finding.command.iter().flat_map(|command| command.split(" && "));
+    let commands = commands.map(|command| format!("  {}", style.accent(&one_line(command, MESSAGE))));
+    let lines = sentence(&finding.message).into_iter().chain(remedy.iter().map(|line| style.dim(line))).chain(commands);
+    let head = format!("{mark} {}", padded(finding.check.word(), 12));
+    lines
+        .enumerate()
+        .map(|(at, line)| if at == 0 { format!("{head} {line}") } else { format!("{:15}{line}", "") })
+        .collect()
 }
 
 /// What happened and whose fault it is, then what to try.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::events::{
-    Board, Dialect, EntryKind, Event, ExitCode, Failure, Label, Offer, OfferedEntry, Peer, Question, Way,
+    Board, Check, Dialect, EntryKind, Event, ExitCode, Failure, Finding, Label, Offer, OfferedEntry, Peer, Question,
+    Verdict, Way,
 };
 use crate::names::is_hidden_char;
 use crate::ui::screen::{Effect, Screen};
@@ -345,6 +346,47 @@ fn a_script_that_wants_silence_still_hears_errors() {
     );
 }
 
+fn finding(verdict: Verdict, words: &str) -> Event {
+    Event::Finding(Finding {
+        check: Check::Firewall,
+        verdict,
+        message: words.into(),
+        remedy: words.into(),
+        command: Some("sudo ufw allow 5001/tcp && sudo ufw allow 5353/udp".into()),
+        address: None,
+    })
+}
+
+#[test]
+fn a_finding_stands_in_columns_with_each_command_in_one_piece() {
+    let mut screen = Screen::new(&options(), PIPE);
+    screen.tell(&finding(Verdict::Bad, &"word ".repeat(20)), Instant::now());
+    let thirteen = ["word"; 13].join(" ");
+    let seven = ["word"; 7].join(" ");
+    assert_eq!(
+        screen.work(SMALL, Instant::now()).log,
+        [
+            format!("✗ firewall     {thirteen}"),
+            format!("               {seven}"),
+            format!("               {thirteen}"),
+            format!("               {seven}"),
+            "                 sudo ufw allow 5001/tcp".to_owned(),
+            "                 sudo ufw allow 5353/udp".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn those_who_want_silence_hear_only_of_what_is_in_the_way() {
+    let mut screen = Screen::new(&UiOptions { quiet: true, ..options() }, PIPE);
+    for verdict in [Verdict::Good, Verdict::Odd] {
+        screen.tell(&finding(verdict, "x"), Instant::now());
+    }
+    assert!(screen.work(SMALL, Instant::now()).log.is_empty());
+    screen.tell(&finding(Verdict::Bad, "x"), Instant::now());
+    assert!(!screen.work(SMALL, Instant::now()).log.is_empty());
+}
+
 #[test]
 fn one_file_is_called_a_file_at_the_end_and_a_text_a_text() {
     for (kind, called) in [(EntryKind::File, "✓ 1 file, 3 B to"), (EntryKind::Text, "✓ a text to")] {
@@ -434,6 +476,7 @@ fn hostile_text_in_any_event_is_inert() {
         Event::Message { from: evil.into(), text: evil.repeat(20_000) },
         Event::Refused { transfer: transfer(), reason: evil.into() },
         Event::Failed { transfer: None, failure: Failure::new(ExitCode::Internal, evil, evil) },
+        finding(Verdict::Bad, evil),
         Event::Closed { reason: evil.into() },
     ];
     for around in [TERMINAL, PIPE] {
