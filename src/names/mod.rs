@@ -11,12 +11,13 @@
 //! terminal would misread becomes `_`. Good names stay as they are, byte for byte: `a..b.txt`, `-rf`, emoji with
 //! joiners, Persian with ZWNJ, NFC and NFD alike. Percent-encoding means nothing here and is never decoded.
 //!
-//! On a screen, whatever a stranger said passes through [`inert`] or [`elide`].
+//! On a screen, whatever a stranger said passes through [`inert`] or [`elide`]; in JSON through [`json_line`].
 
 mod amounts;
 mod chars;
 mod component;
 mod file_name;
+mod json;
 mod peer_name;
 mod rel_path;
 mod shown;
@@ -27,6 +28,7 @@ pub use amounts::{human_bytes, human_duration, human_rate};
 pub use chars::is_hidden_char;
 pub use component::NAME_BYTES_MAX;
 pub use file_name::FileName;
+pub use json::json_line;
 pub use peer_name::{PEER_NAME_BYTES_MAX, PEER_NAME_CHARS_MAX, PeerName};
 pub use rel_path::{NameError, PATH_BYTES_MAX, PATH_DEPTH_MAX, RelPath};
 pub use shown::{columns, elide, inert};

@@ -5,15 +5,12 @@
 //! thrown away.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
-
 use crate::events::Event;
-use crate::names::is_hidden_char;
+use crate::names::json_line;
 
 /// From here on progress is left out: at four a second for each of 50 transfers this is more than a second behind.
 const PROGRESS_WAITS_BELOW: usize = 256;
@@ -24,31 +21,6 @@ const WRITTEN_AT_ONCE: usize = 64 * 1024;
 
 /// Bytes that may wait for a paused reader: some 200,000 `stored` lines; beyond, lines are lost and counted.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
-
-/// `event` as one line, every character in it harmless to a terminal.
-pub fn line(event: &Event) -> String {
-    let mut bytes = Vec::with_capacity(256);
-    event.serialize(&mut Serializer::with_formatter(&mut bytes, Escaping)).expect("no map with odd keys, no i/o");
-    bytes.push(b'\n');
-    String::from_utf8(bytes).expect("serde_json writes UTF-8")
-}
-
-/// Compact JSON in which control, C1, bidi and invisible characters are `\u` escapes.
-struct Escaping;
-
-impl Formatter for Escaping {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut plain = 0;
-        for (at, c) in fragment.char_indices().filter(|(_, c)| c.is_control() || is_hidden_char(*c)) {
-            writer.write_all(&fragment.as_bytes()[plain..at])?;
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-            plain = at + c.len_utf8();
-        }
-        writer.write_all(&fragment.as_bytes()[plain..])
-    }
-}
 
 #[derive(Default)]
 struct Queue {
@@ -82,7 +54,7 @@ impl Output {
         if matches!(event, Event::Progress { .. }) && self.queue().lines.len() >= PROGRESS_WAITS_BELOW {
             return;
         }
-        self.push(line(event));
+        self.push(json_line(event));
     }
 
     /// Queues a line that ends with its newline.
@@ -138,9 +110,11 @@ fn write_all(shared: &(Mutex<Queue>, Condvar), mut sink: impl Write) {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::mpsc;
 
     use super::*;
+    use crate::names::is_hidden_char;
 
     fn text(text: &str) -> Event {
         Event::Text { transfer: "1".into(), text: text.into() }
@@ -152,19 +126,19 @@ mod tests {
 
     #[test]
     fn control_c1_and_bidi_characters_are_escaped() {
-        let line = line(&text("a\u{1b}[2J\n\u{9b}\u{7f}\u{202e}\u{2066}\u{feff}\u{2028}\u{e0041}é日\"\\"));
+        let line = json_line(&text("a\u{1b}[2J\n\u{9b}\u{7f}\u{202e}\u{2066}\u{feff}\u{2028}\u{e0041}é日\"\\"));
         assert_eq!(
             line,
             "{\"event\":\"text\",\"transfer\":\"1\",\"text\":\"a\\u001b[2J\\n\\u009b\\u007f\\u202e\\u2066\\ufeff\\u2028\
              \\udb40\\udc41é日\\\"\\\\\"}\n"
         );
-        assert!(!line.trim_end().chars().any(|c| c.is_control() || is_hidden_char(c)));
+        assert!(!line.trim_end().chars().any(is_hidden_char));
     }
 
     #[test]
     fn an_escaped_line_still_says_the_same() {
         let said = "a\u{1b}\u{202e}\u{e0041}\u{9b}";
-        let value: serde_json::Value = serde_json::from_str(&line(&text(said))).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json_line(&text(said))).unwrap();
         assert_eq!(value["text"], said);
     }
 
