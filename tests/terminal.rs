@@ -303,3 +303,27 @@ fn a_strangers_name_cannot_speak_to_the_terminal() {
         assert!(!name.chars().any(|c| c.is_control() || c == '\u{202e}') && name.ends_with(".exe"), "{name:?}");
     }
 }
+
+#[test]
+fn a_text_is_shown_harmlessly_and_copied_for_a_y_alone() {
+    let scene = Scene::new();
+    let text = "wifi: correct\u{1b}[201~ horse\n\u{202e}second";
+    let send = || Launch::new("send").args(["--json", "--text", text, "--to", &scene.at_invite()]).run().with(0);
+    for (key, copied) in [("\r", ""), ("y", "\u{1b}]52;c;d2lmaTogY29ycmVjdFsyMDF+IGhvcnNlCnNlY29uZA==\u{7}")] {
+        let mut host = scene.receive().args(["--once", "--yes"]).on_a_terminal().listening();
+        send();
+        host.program.shows("copy the text from");
+        host.program.press_until(key, "`closed`", |event| event["event"] == "closed");
+        let received = host.program.ended().with(0);
+        let raw = String::from_utf8_lossy(&received.raw_screen).into_owned();
+        assert!(raw.contains("| wifi: correct\u{fffd}[201~ horse") && raw.contains("| \u{fffd}second"), "{received}");
+        let sequences: Vec<&str> = raw.match_indices("\u{1b}]").map(|(at, _)| &raw[at..]).collect();
+        assert_eq!(sequences.len(), usize::from(!copied.is_empty()), "{received}");
+        assert!(sequences.iter().all(|sequence| sequence.starts_with(copied)), "{received}");
+    }
+    let host = scene.receive().args(["--once", "--yes"]).listening();
+    send();
+    let received = host.program.ended().with(0);
+    assert!(received.screen.contains("| wifi: correct") && !received.raw_screen.contains(&0x1b), "{received}");
+    assert!(!received.screen.contains("copy the text"), "{received}");
+}

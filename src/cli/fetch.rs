@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::args::{Common, Receive};
-use super::{Done, Ended, disk, failed, interruptions, network, open_state, shown_name, target};
+use super::{Done, Ended, disk, failed, interruptions, network, open_state, shown_name, target, unless_interrupted};
 use crate::events::{ExitCode, Failure, Reporter};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
@@ -40,6 +40,7 @@ pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc
         source,
         reporter,
     };
-    fetcher.fetch(&outbox.target, interrupted).await?;
+    fetcher.fetch(&outbox.target, interrupted.clone()).await?;
+    unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
     Ok(Done::well("everything is here"))
 }

@@ -149,6 +149,14 @@ fn interruptions(ui: &Arc<Ui>) -> watch::Receiver<bool> {
     watcher
 }
 
+/// Waits for `done`, yet no longer than until the program is asked to end.
+async fn unless_interrupted(done: impl Future<Output = ()>, mut interrupted: watch::Receiver<bool>) {
+    tokio::select! {
+        () = done => {}
+        _ = interrupted.wait_for(|interrupted| *interrupted) => {}
+    }
+}
+
 /// What asks the program to end. A signal whose handler the system refuses ends it without a word, as ever.
 #[cfg(unix)]
 struct Signals(Vec<tokio::signal::unix::Signal>);

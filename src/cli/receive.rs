@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::args::{Common, Receive};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
-use super::{Done, Ended, disk, interruptions, open_state};
+use super::{Done, Ended, disk, interruptions, open_state, unless_interrupted};
 use crate::events::{ExitCode, Failure};
 use crate::names::human_bytes;
 use crate::session::{Inbox, InboxRules, Waiting, waiting};
@@ -50,7 +50,10 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
         },
     };
     let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: receive.once, display };
-    let attended = door.attend(purpose, interrupted, std::future::pending::<Infallible>()).await?;
+    let attended = door.attend(purpose, interrupted.clone(), std::future::pending::<Infallible>()).await?;
+    if matches!(attended.left, Left::Done) {
+        unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
+    }
     Ok(match attended.left {
         Left::Done => Done::well("the transfer is finished"),
         Left::GivenUp(code) => Done::with(code, "pairing failed"),

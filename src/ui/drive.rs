@@ -103,6 +103,9 @@ impl Shared {
             drop(state);
 
             canvas.paint(&work.log, work.rows.clone(), size);
+            if let Some(text) = &work.copied {
+                canvas.copy(text);
+            }
             let mut state = self.lock();
             state.screen.painted(&work, Instant::now());
             state.away = parked;

@@ -13,8 +13,9 @@
 //! 7. The link is a secret: drawn for a person, never written to a log or a pipe unless `--qr always` asks for it.
 
 mod board;
+mod clipping;
 mod drive;
-pub mod json;
+mod json;
 mod picker;
 mod progress;
 mod prompt;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::events::{Answer, Board, BoxFuture, Event, Failure, NoReason, Question, Reporter};
+use crate::ui::clipping::Clipping;
 use crate::ui::drive::Shared;
 use crate::ui::json::Output;
 use crate::ui::picker::Picker;
@@ -153,6 +155,16 @@ impl Ui {
                     self.shared.change(|screen| screen.picker.iter_mut().for_each(|picker| picker.update(items.clone())));
                 }
             }
+        }
+    }
+
+    /// Waits until the person has taken or left the text that came last and is offered for the clipboard. At once, where
+    /// there is none.
+    pub async fn text_is_dealt_with(&self) {
+        let end = self.shared.change(|screen| screen.clipping.as_mut().map(Clipping::end));
+        if let Some(end) = end {
+            // Nothing is ever sent: that it is dropped is the end.
+            let _ = end.await;
         }
     }
 

@@ -112,6 +112,11 @@ impl Questions {
         }
     }
 
+    /// How long a person is waited for.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The question on the screen.
     pub(super) fn current(&self) -> Option<(u64, &Question)> {
         self.shown.as_ref().map(|shown| (shown.asked.id, &shown.asked.question))

@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::events::{Board, Event, Failure};
 use crate::ui::board::{self, Invitation};
+use crate::ui::clipping::{Choice, Clipping};
 use crate::ui::picker::Picker;
 use crate::ui::progress::Transfers;
-use crate::ui::prompt::{Questions, answer_line, card};
+use crate::ui::prompt::{Questions, answer_line, called, card};
 use crate::ui::qr::Cells;
 use crate::ui::story::{self, Detail};
 use crate::ui::style::{Style, Surroundings};
@@ -53,8 +54,12 @@ pub(super) struct Work {
     pub(super) log: Vec<String>,
     /// The region.
     pub(super) rows: Vec<String>,
+    /// A text for the clipboard of the terminal.
+    pub(super) copied: Option<String>,
     /// The question in it.
     question: Option<u64>,
+    /// Whether it offers a text.
+    clipping: bool,
 }
 
 /// The state of the screen.
@@ -78,6 +83,9 @@ pub(super) struct Screen {
     /// The question that became plain lines already.
     told_question: Option<u64>,
     pub(super) picker: Option<Picker>,
+    /// The text that came last, while it may be copied.
+    pub(super) clipping: Option<Clipping>,
+    copied: Option<String>,
     host: Option<mpsc::Sender<HostKey>>,
     help: bool,
     told_progress: Option<Instant>,
@@ -111,6 +119,8 @@ impl Screen {
             questions: Questions::new(options.ask_timeout),
             told_question: None,
             picker: None,
+            clipping: None,
+            copied: None,
             host: None,
             help: false,
             told_progress: None,
@@ -137,6 +147,14 @@ impl Screen {
         let told = story::tell(event, &mut self.transfers, ended.as_ref(), folder, self.style, detail);
         if !self.quiet || told.urgent {
             told.log.into_iter().for_each(|line| self.say(line));
+        }
+        if let Event::Text { transfer, text } = event
+            && self.live
+            && !self.quiet
+        {
+            let who = self.transfers.find(transfer).map(|found| called(&found.offer.peer, 24));
+            let from = who.map_or_else(String::new, |who| format!("from {who}"));
+            self.clipping = Some(Clipping::new(text, from, self.questions.timeout(), now));
         }
         if let Some(short) = told.short {
             if self.recent.len() == RECENT {
@@ -172,6 +190,7 @@ impl Screen {
         self.around.terminal = false;
         self.host = None;
         self.picker = None;
+        self.clipping = None;
         self.questions.end_of_input(now);
     }
 
@@ -233,7 +252,7 @@ impl Screen {
 
     /// Whether a key would mean something.
     pub(super) fn wants_keys(&self) -> bool {
-        let asked = self.questions.current().is_some() || self.picks() || self.hosts();
+        let asked = self.questions.current().is_some() || self.clipping.is_some() || self.picks() || self.hosts();
         self.around.terminal && !self.closing && asked
     }
 
@@ -243,6 +262,8 @@ impl Screen {
             return Effect::None;
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
+            // Who wants to leave wants no text.
+            self.clipping = self.clipping.take().filter(|_| key.code != KeyCode::Char('c'));
             return match key.code {
                 KeyCode::Char('c') if self.hosts() => self.pass(HostKey::Interrupt),
                 KeyCode::Char('c') => Effect::Interrupt,
@@ -255,6 +276,9 @@ impl Screen {
             return Effect::None;
         }
         let alone = !self.hosts();
+        if self.deals_with_text(key, alone, now) {
+            return Effect::None;
+        }
         if self.picker.as_mut().is_some_and(|picker| picker.is_open() && picker.key(key, alone, now)) {
             return Effect::None;
         }
@@ -269,6 +293,20 @@ impl Screen {
             }
             _ => Effect::None,
         }
+    }
+
+    /// Whether the key was about the text that is offered.
+    fn deals_with_text(&mut self, key: KeyEvent, alone: bool, now: Instant) -> bool {
+        match self.clipping.as_mut().map(|clipping| clipping.key(key, alone, now)) {
+            None | Some(Choice::Other) => return false,
+            Some(Choice::Early) => {}
+            Some(Choice::Leave) => self.clipping = None,
+            Some(Choice::Copy) => {
+                self.copied = self.clipping.take().map(Clipping::into_text);
+                self.note("the text is in the clipboard, if this terminal lets programs put it there".into());
+            }
+        }
+        true
     }
 
     fn pass(&mut self, key: HostKey) -> Effect {
@@ -294,6 +332,7 @@ impl Screen {
     pub(super) fn work(&mut self, size: Size, now: Instant) -> Work {
         self.dirty = false;
         self.questions.tick(now);
+        self.clipping = self.clipping.take().filter(|clipping| !clipping.is_over(now));
         if !self.live {
             self.plain(size, now);
         }
@@ -303,14 +342,18 @@ impl Screen {
             log.insert(0, self.style.dim(&format!("… {lost} lines were left out")));
         }
         let question = self.questions.current().map(|(id, _)| id);
+        let clipping = question.is_none() && self.clipping.is_some();
         let rows = if self.live && !self.parked && !self.closing { self.rows(size, now) } else { Vec::new() };
-        Work { log, rows, question }
+        Work { log, rows, copied: self.copied.take(), question, clipping }
     }
 
     /// `work` is on the screen.
     pub(super) fn painted(&mut self, work: &Work, now: Instant) {
         if let Some(id) = work.question {
             self.questions.painted(id, now);
+        }
+        if let Some(clipping) = self.clipping.as_mut().filter(|_| work.clipping) {
+            clipping.painted(now);
         }
         if let Some(picker) = &mut self.picker {
             picker.painted(now);

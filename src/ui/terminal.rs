@@ -9,6 +9,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use console::measure_text_width;
+use data_encoding::BASE64;
 
 use crate::ui::style::{Surroundings, to_ascii};
 
@@ -90,6 +91,12 @@ impl<W: Write> Canvas<W> {
     pub(super) fn give_up_region(&mut self) {
         self.live = false;
         self.region.clear();
+    }
+
+    /// Hands `text` to the clipboard of the terminal, wherever that is: OSC 52 of xterm's control sequences, which holds
+    /// nothing but base64. Terminals that do not know it ignore it.
+    pub(super) fn copy(&mut self, text: &str) {
+        self.write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text.as_bytes())));
     }
 
     fn write(&mut self, text: &str) {

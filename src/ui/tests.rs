@@ -16,11 +16,11 @@ use crate::ui::{ColorChoice, HostKey, QrChoice, UiOptions};
 
 const LINK: &str = "http://192.168.100.200:5001/#1kJ8_hG5dS2aQ9wE4rT7yU1iO0pAsDfGhJkLzXcVbN-m3";
 const SMALL: Size = (80, 24);
-const TERMINAL: Surroundings =
+pub(super) const TERMINAL: Surroundings =
     Surroundings { terminal: true, output_is_terminal: false, dumb: false, no_color: true, utf8: true };
 const PIPE: Surroundings = Surroundings { terminal: false, ..TERMINAL };
 
-fn options() -> UiOptions {
+pub(super) fn options() -> UiOptions {
     UiOptions { color: ColorChoice::Never, ..UiOptions::default() }
 }
 
@@ -49,7 +49,7 @@ fn peer(host: u8) -> Peer {
     }
 }
 
-fn offer(host: u8, bytes: u64) -> Offer {
+pub(super) fn offer(host: u8, bytes: u64) -> Offer {
     Offer {
         transfer: host.to_string(),
         peer: peer(host),

@@ -17,14 +17,14 @@ impl Screen {
         let layout = match &self.invitation {
             Some(invitation) if !self.hidden => match invitation.layout(columns, rows) {
                 // There the question would have one line only; for as long as it is there it stands in for the code.
-                Layout::Above if answer.is_some() => Layout::Text,
+                Layout::Above if self.questions.current().is_some() => Layout::Text,
                 layout => layout,
             },
             _ => Layout::Text,
         };
         let mut region = match layout {
             Layout::Beside { columns: panel, rows: high } => self.beside((columns, rows), panel, high, answer),
-            Layout::Above => self.above((columns, rows)),
+            Layout::Above => self.above((columns, rows), answer),
             Layout::Text => self.text((columns, rows), answer),
         };
         // A window of a few rows keeps what stands lowest: the question.
@@ -39,7 +39,9 @@ impl Screen {
     }
 
     fn answer(&self, columns: usize, now: Instant) -> Option<String> {
-        let (_, question) = self.questions.current()?;
+        let Some((_, question)) = self.questions.current() else {
+            return self.clipping.as_ref().map(|clipping| clipping.line(!self.hosts(), self.style, columns));
+        };
         let left = self.questions.deadline().map(|deadline| deadline.saturating_duration_since(now));
         Some(answer_line(question, self.questions.waiting(), left, self.style, columns))
     }
@@ -167,7 +169,7 @@ impl Screen {
         lines
     }
 
-    fn above(&mut self, (columns, rows): Size) -> Vec<String> {
+    fn above(&mut self, (columns, rows): Size, answer: Option<String>) -> Vec<String> {
         let Some(invitation) = &self.invitation else { return Vec::new() };
         let mut region = invitation.code_rows().to_vec();
         region.extend(invitation.link(columns).into_iter().map(|row| self.style.accent(&row)));
@@ -178,6 +180,7 @@ impl Screen {
             tail.splice(..0, self.recents(columns, room.saturating_sub(tail.len())));
         }
         tail.extend(bars);
+        tail.extend(answer);
         let over = tail.len().saturating_sub(room);
         region.extend(tail.into_iter().skip(over));
         region
@@ -187,13 +190,13 @@ impl Screen {
         const BARS: usize = 10;
         let mut bars = self.transfers.lines(self.style, columns, BARS.min(rows.saturating_sub(2)));
         bars.extend(self.transfers.total_line(self.style, columns));
-        if let (Some(answer), Some((_, question))) = (answer, self.questions.current()) {
+        if let (Some(answer), Some((_, question))) = (&answer, self.questions.current()) {
             let mut region = card(question, self.style, columns, rows.saturating_sub(1).min(16));
             let room = rows.saturating_sub(region.len() + 2);
             if room > 0 {
                 region.extend(bars.into_iter().rev().take(room).rev());
             }
-            region.push(answer);
+            region.push(answer.clone());
             return region;
         }
         let mut region = Vec::new();
@@ -219,6 +222,7 @@ impl Screen {
         }
         region.extend(self.keys(columns));
         region.extend(bars);
+        region.extend(answer);
         region
     }
 }
