@@ -12,14 +12,16 @@
 //! | 1 | `events` | all that the core may tell or ask a person | names |
 //! | 1 | `store` | the disk: walk what is offered; confined writing, putting in place | names |
 //! | 1 | `pairing` | invitation <-> link, identity, pinned TLS, token proof, compared code | |
+//! | 2 | `automation` | what happens by itself: the transfer log, a command for each stored file | names events store |
 //! | 2 | `net` | addresses worth a QR, listen and sniff, dial, discovery | wire classic names pairing |
 //! | 3 | `doctor` | what stands between this machine and the room: facts, judged, with what to do | names events net |
 //! | 3 | `transfer` | the data plane: lanes, chunks, hash tree | wire names store events |
 //! | 4 | `session` | the control plane of one paired connection: offer, accept, stored | wire classic names events store pairing net transfer |
 //! | 5 | `web` | the web dialect: the page, its sealed requests, curl | names events store pairing net transfer session |
 //! | 6 | `ui` | the person: the sole owner of standard output and error | names events |
-//! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer session web ui |
+//! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer session web ui automation |
 
+pub mod automation;
 pub mod classic;
 pub mod cli;
 pub mod doctor;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
+use crate::automation::CommandLine;
 use crate::session::{Classic, Level};
 use crate::store::IfExists;
 use crate::transfer::{Brake, Compress};
@@ -35,6 +37,10 @@ pub(super) enum Command {
     List(List),
     /// Look why others can't find or reach this device
     Doctor(Doctor),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man,
 }
 
 /// Flags of every command.
@@ -55,6 +61,9 @@ pub(super) struct Common {
     /// Folder for what qrdrop has to remember
     #[arg(long, global = true, value_name = "DIR", env = "QRDROP_STATE_DIR")]
     pub(super) state_dir: Option<PathBuf>,
+    /// File with values for flags [default: qrdrop/config.toml in the folder for settings]
+    #[arg(long, global = true, value_name = "FILE", env = "QRDROP_CONFIG")]
+    pub(super) config: Option<PathBuf>,
     /// Use only this interface: its name or one of its addresses
     #[arg(long, global = true, value_name = "NAME|IP", env = "QRDROP_INTERFACE")]
     pub(super) interface: Option<String>,
@@ -93,6 +102,9 @@ pub(super) struct Receive {
     /// What to do with senders that speak the tutorial's plain protocol
     #[arg(long, value_name = "WHAT", default_value = "ask", env = "QRDROP_CLASSIC")]
     pub(super) classic: ClassicMode,
+    /// Run this command, without a shell, for each stored file; QRDROP_PATH is where it is
+    #[arg(long, value_name = "COMMAND", env = "QRDROP_ON_STORED")]
+    pub(super) on_stored: Option<CommandLine>,
 }
 
 /// Flags of the commands that open a port and draw a code.
@@ -134,6 +146,9 @@ pub(super) struct Hosting {
     /// Write the code as a picture
     #[arg(long, value_name = "FILE", env = "QRDROP_QR_PNG")]
     pub(super) qr_png: Option<PathBuf>,
+    /// Add a line of JSON to this file for each transfer
+    #[arg(long, value_name = "FILE", env = "QRDROP_LOG")]
+    pub(super) log: Option<PathBuf>,
 }
 
 /// `qrdrop send`.
@@ -190,6 +205,14 @@ pub(super) struct Doctor {
     /// TCP port that should be open [default: 5001, or the next free one]
     #[arg(long, value_name = "PORT", env = "QRDROP_PORT")]
     pub(super) port: Option<u16>,
+}
+
+/// `qrdrop completions`.
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: Shell,
 }
 
 /// Makes the choices of one flag from those of a room.
@@ -334,6 +357,35 @@ mod tests {
     #[test]
     fn the_definitions_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_the_variable_of_its_name() {
+        let mut checked = 0;
+        let definitions = Cli::command();
+        let subcommands = definitions.get_subcommands().map(|command| (command.get_name(), command));
+        for (name, command) in subcommands.chain([("", &definitions)]) {
+            for (arg, long) in command.get_arguments().filter_map(|arg| Some((arg, arg.get_long()?))) {
+                let expected = format!("QRDROP_{}", long.replace('-', "_").to_uppercase());
+                let expected = if (name, long) == ("send", "classic") { None } else { Some(expected) };
+                assert_eq!(
+                    arg.get_env().map(|variable| variable.to_string_lossy().into_owned()),
+                    expected,
+                    "{name} {long}"
+                );
+                checked += 1;
+            }
+        }
+        assert!(checked > 40);
+    }
+
+    #[test]
+    fn what_a_command_for_stored_files_is_told_sets_no_flag_of_a_qrdrop_that_it_runs() {
+        let definitions = Cli::command();
+        let commands = definitions.get_subcommands().chain([&definitions]);
+        let flags: Vec<_> =
+            commands.flat_map(|command| command.get_arguments()).filter_map(|arg| arg.get_env()).collect();
+        assert!(crate::automation::VARIABLES.iter().all(|variable| !flags.iter().any(|flag| flag == variable)));
     }
 
     #[test]

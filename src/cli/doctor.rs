@@ -23,11 +23,11 @@ pub(super) async fn run(doctor: Doctor, common: &Common, ui: &Arc<Ui>) -> Ended 
             return Ok(Done::with(ExitCode::Interrupted, "interrupted"));
         }
     };
-    let done = Done::with(diagnosis.code(), &diagnosis.summary());
+    let (code, summary) = (diagnosis.code(), diagnosis.summary());
     diagnosis.0.into_iter().for_each(|finding| ui.tell(Event::Finding(finding)));
     if ui.has_terminal() {
         // Without one the end of the command says it.
-        ui.say(&done.reason);
+        ui.say(&summary);
     }
-    Ok(done)
+    Ok(Done::with(code, &summary))
 }

@@ -13,7 +13,13 @@ use crate::store::Folder;
 use crate::ui::Ui;
 
 /// Fetches everything from the outbox that `from` names.
-pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc<Ui>) -> Ended {
+pub(super) async fn run(
+    receive: &Receive,
+    from: &str,
+    common: &Common,
+    ui: &Arc<Ui>,
+    reporter: &Arc<dyn Reporter>,
+) -> Ended {
     let interrupted = interruptions(ui);
     let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
     open_state(common)?;
@@ -29,7 +35,6 @@ pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc
     let identity = Identity::fresh(&[]);
     let identity =
         identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
-    let reporter: Arc<dyn Reporter> = ui.clone();
     let fetcher = Fetcher {
         identity,
         name: shown_name(common),
@@ -38,7 +43,7 @@ pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc
         max_size: receive.max_size,
         retry: receive.retry,
         source,
-        reporter,
+        reporter: Arc::clone(reporter),
     };
     fetcher.fetch(&outbox.target, interrupted.clone()).await?;
     unless_interrupted(ui.text_is_dealt_with(), interrupted).await;

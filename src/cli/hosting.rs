@@ -141,6 +141,7 @@ impl<'a> Door<'a> {
         hosting: &'a Hosting,
         common: &Common,
         ui: &'a Arc<Ui>,
+        reporter: &Arc<dyn Reporter>,
         role: Role,
         once: bool,
         known: Option<&[u8]>,
@@ -155,8 +156,8 @@ impl<'a> Door<'a> {
         let identity =
             identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
         let name = shown_name(common);
-        let reporter: Arc<dyn Reporter> = ui.clone();
-        let (host, endings) = Host::new(identity, name.clone(), role, lifetime(hosting, ui), once, reporter);
+        let (host, endings) =
+            Host::new(identity, name.clone(), role, lifetime(hosting, ui), once, Arc::clone(reporter));
         Ok(Door { hosting, ui, name, bound, only, watch, endings, host })
     }
 

@@ -1,12 +1,14 @@
 //! Arguments to decisions to wiring: one file for each command.
 
 mod args;
+mod definitions;
 mod doctor;
 mod fetch;
 mod hosting;
 mod list;
 mod receive;
 mod send;
+mod settings;
 mod target;
 mod whereabouts;
 
@@ -15,21 +17,22 @@ use std::sync::Arc;
 #[cfg(unix)]
 use std::task::Poll;
 
-use clap::Parser;
 use tokio::sync::watch;
 
-use crate::events::{Event, ExitCode, Failure, Reporter};
+use crate::automation::{Automation, Rules};
+use crate::events::{Event, ExitCode, Failure, Reporter, Way};
 use crate::names::PeerName;
 use crate::net::NetError;
 use crate::session::Memory;
 use crate::store::{StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
-use args::{Cli, Command, Common};
+use args::{Cli, Command, Common, Receive};
+use settings::Parsed;
 
 /// Runs the command line `arguments`, the program's name first, and returns what the process exits with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = match settings::parse(arguments) {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version go to standard output, errors to standard error; neither can be told elsewhere.
             let _ = error.print();
@@ -45,13 +48,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return ExitCode::Internal as u8;
         }
     };
-    let code = runtime.block_on(dispatch(cli));
+    let code = runtime.block_on(dispatch(parsed));
     // Lanes that are still being cut need not be waited for.
     runtime.shutdown_background();
     code as u8
 }
 
-async fn dispatch(cli: Cli) -> ExitCode {
+async fn dispatch(parsed: Parsed) -> ExitCode {
+    let Parsed { cli, problem } = parsed;
     let ui = Ui::start(UiOptions {
         json: cli.common.json,
         quiet: cli.common.quiet,
@@ -64,23 +68,66 @@ async fn dispatch(cli: Cli) -> ExitCode {
         },
         ask_timeout: cli.common.ask_timeout,
     });
-    let ended = match cli.command {
-        Command::Receive(receive) => match receive.from.clone() {
-            Some(from) => fetch::run(&receive, &from, &cli.common, &ui).await,
-            None => receive::run(receive, &cli.common, &ui).await,
-        },
-        Command::Send(send) => send::run(send, &cli.common, &ui).await,
-        Command::List(list) => list::run(list, &cli.common, &ui).await,
-        Command::Doctor(doctor) => doctor::run(doctor, &cli.common, &ui).await,
+    let ended = match problem {
+        Some(failed) => Err(failed),
+        None => obey(cli, &ui).await,
     };
-    let Done { code, reason } = ended.unwrap_or_else(|(transfer, failure)| {
-        let done = Done { code: failure.code, reason: failure.message.clone() };
-        ui.tell(Event::Failed { transfer, failure });
-        done
-    });
-    ui.tell(Event::Closed { reason });
+    let Done { code, reason } = told(ended, &*ui);
+    if let Some(reason) = reason {
+        ui.tell(Event::Closed { reason });
+    }
     ui.finish();
     code
+}
+
+async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
+    let Cli { command, common } = cli;
+    let automation = Arc::new(automation(&command, ui)?);
+    let reporter: Arc<dyn Reporter> = automation.clone();
+    let ended = match command {
+        Command::Receive(receive) => match receive.from.clone() {
+            Some(from) => fetch::run(&receive, &from, &common, ui, &reporter).await,
+            None => receive::run(receive, &common, ui, &reporter).await,
+        },
+        Command::Send(send) => send::run(send, &common, ui, &reporter).await,
+        Command::List(list) => list::run(list, &common, ui).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &common, ui).await,
+        Command::Completions(completions) => Ok(definitions::print(&definitions::completions(completions.shell), ui)),
+        Command::Man => Ok(definitions::print(&definitions::manual_page(), ui)),
+    };
+    let done = told(ended, &*reporter);
+    automation.finish(async { Signals::install().next().await }).await;
+    Ok(done)
+}
+
+/// The log and the commands that the person wants beside what `command` does.
+fn automation(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
+    let (hosting, way) = match command {
+        Command::Receive(receive) => (Some(&receive.hosting), Way::In),
+        Command::Send(send) => (Some(&send.hosting), Way::Out),
+        _ => (None, Way::In),
+    };
+    let log = hosting.and_then(|hosting| hosting.log.clone()).map(|path| (path, way));
+    let on_stored = match command {
+        Command::Receive(Receive { on_stored: Some(command), folder, .. }) => {
+            // A folder that is not there is told by the command itself.
+            Some((command.clone(), folder.canonicalize().unwrap_or_default()))
+        }
+        _ => None,
+    };
+    let shown = Arc::clone(ui);
+    let say = move |line: &str| shown.say(line);
+    Automation::new(ui.clone(), say, Rules { log, on_stored })
+        .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
+}
+
+/// The end of a command, its failure told.
+fn told(ended: Ended, reporter: &dyn Reporter) -> Done {
+    ended.unwrap_or_else(|(transfer, failure)| {
+        let done = Done::with(failure.code, &failure.message);
+        reporter.tell(Event::Failed { transfer, failure });
+        done
+    })
 }
 
 /// How a command ends; of a failure that was not told yet, the transfer it is about, if any, and why.
@@ -92,12 +139,13 @@ type Failed = (Option<String>, Failure);
 /// The end of a command that has told everything.
 struct Done {
     code: ExitCode,
-    reason: String,
+    /// What `closed` says; `None` where what was printed is all there is to say.
+    reason: Option<String>,
 }
 
 impl Done {
     fn with(code: ExitCode, reason: &str) -> Done {
-        Done { code, reason: reason.to_owned() }
+        Done { code, reason: Some(reason.to_owned()) }
     }
 
     fn well(reason: &str) -> Done {

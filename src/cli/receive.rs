@@ -8,7 +8,7 @@ use super::args::{Common, Receive};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
 use super::{Done, Ended, disk, interruptions, open_state, unless_interrupted};
-use crate::events::{ExitCode, Failure};
+use crate::events::{ExitCode, Failure, Reporter};
 use crate::names::human_bytes;
 use crate::session::{Inbox, InboxRules, Waiting, waiting};
 use crate::store::Folder;
@@ -17,7 +17,7 @@ use crate::web::{Share, Web};
 use crate::wire::Role;
 
 /// Receives until it is told to leave, or has done what `--once` asks.
-pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ended {
+pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
     let interrupted = interruptions(ui);
     let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
     match folder.clean() {
@@ -31,7 +31,8 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>) -> Ende
     waiting(&folder).iter().for_each(|waiting| tell_waiting(ui, waiting));
     let known = memory.inbox_key(&folder).map_err(|error| disk(&error))?;
     let hosting = &receive.hosting;
-    let door = Door::open(hosting, common, ui, Role::Inbox, receive.once, known.as_ref().map(|key| key.as_slice()))?;
+    let known = known.as_ref().map(|key| key.as_slice());
+    let door = Door::open(hosting, common, ui, reporter, Role::Inbox, receive.once, known)?;
     let rules = InboxRules {
         yes: hosting.yes.map(Into::into),
         if_exists: receive.if_exists.into(),

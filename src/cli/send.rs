@@ -24,7 +24,7 @@ use crate::web::{Share, Web};
 use crate::wire::Role;
 
 /// Sends to one receiver, or lets others fetch.
-pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
+pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
     let interrupted = interruptions(ui);
     let memory = open_state(common)?;
     if let Some(text) = &send.text {
@@ -43,7 +43,7 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>) -> Ended {
         let message = format!("{count} could not be read, first `{}`: {}", shown(first), first.reason);
         Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
     });
-    let sending = Sending { send: &send, common, ui, memory, interrupted };
+    let sending = Sending { send: &send, common, ui, reporter, memory, interrupted };
     let done = match sending.send.to.len() {
         0 | 1 => match sending.named().await? {
             Some(receiver) => sending.to(walked, &receiver).await?,
@@ -65,6 +65,7 @@ struct Sending<'a> {
     send: &'a Send,
     common: &'a Common,
     ui: &'a Arc<Ui>,
+    reporter: &'a Arc<dyn Reporter>,
     memory: Memory,
     interrupted: watch::Receiver<bool>,
 }
@@ -89,7 +90,7 @@ impl Sending<'_> {
 
     async fn to(&self, walked: Walk, receiver: &Receiver) -> Ended {
         if self.send.classic {
-            return classic(walked, receiver, self.manner().brake, self.source()?, self.ui.clone()).await;
+            return classic(walked, receiver, self.manner().brake, self.source()?, Arc::clone(self.reporter)).await;
         }
         let left_out = left_out(&walked);
         let sender = self.sender(Arc::new(walked.entries), left_out, self.manner())?;
@@ -113,7 +114,7 @@ impl Sending<'_> {
         for (place, taker) in Taker::several(names.len()).into_iter().enumerate() {
             let sender = self.sender(Arc::clone(&entries), left_out.clone(), manner.clone())?;
             let (name, only) = (names[place].clone(), self.common.interface.clone());
-            let (ui, interrupted) = (Arc::clone(self.ui), self.interrupted.clone());
+            let (reporter, interrupted) = (Arc::clone(self.reporter), self.interrupted.clone());
             sending.spawn(async move {
                 let sent = match target::named(&name, Kind::Inbox, only.as_deref()).await {
                     Ok(receiver) => sender.send(&receiver.target, Some(taker), interrupted).await,
@@ -121,7 +122,7 @@ impl Sending<'_> {
                 };
                 let code = sent.as_ref().err().map(|(_, failure)| failure.code);
                 if let Err((transfer, failure)) = sent {
-                    ui.tell(Event::Failed { transfer, failure });
+                    reporter.tell(Event::Failed { transfer, failure });
                 }
                 (place, code)
             });
@@ -161,7 +162,7 @@ impl Sending<'_> {
             retry: self.send.retry,
             memory: self.memory.clone(),
             source: self.source()?,
-            reporter: self.ui.clone(),
+            reporter: Arc::clone(self.reporter),
         })
     }
 
@@ -184,7 +185,7 @@ impl Sending<'_> {
         let (memory, known) =
             self.memory.outbox(&walked.entries, self.send.text.as_deref()).map_err(|error| disk(&error))?;
         let known = known.as_ref().map(|key| key.as_slice());
-        let door = Door::open(hosting, self.common, ui, Role::Outbox, false, known)?;
+        let door = Door::open(hosting, self.common, ui, self.reporter, Role::Outbox, false, known)?;
         let display =
             Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice: ADVICE };
         let yes = hosting.yes.map(Into::into);

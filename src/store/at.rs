@@ -83,11 +83,18 @@ pub(super) fn open_dir(dir: &Dir, name: &str) -> io::Result<Dir> {
 
 /// Whether [`open_dir`] failed because a link or a file is there.
 pub(super) fn is_no_dir(error: &io::Error) -> bool {
+    is_link(error) || error.kind() == io::ErrorKind::NotADirectory
+}
+
+/// Whether something was not opened because it is a link.
+pub(super) fn is_link(error: &io::Error) -> bool {
     #[cfg(unix)]
-    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::NotADirectory
+    return rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP);
+    #[cfg(not(unix))]
+    return {
+        let _ = error;
+        false
+    };
 }
 
 /// Creates the directory `name`, which must not exist.
@@ -118,11 +125,26 @@ pub(super) fn create_file(dir: &Dir, name: &str, mode: u32) -> io::Result<File> 
     Ok(patiently(|| dir.open_with(name, &options))?.into_std())
 }
 
+/// Opens the regular file `name` for reading and for adding to its end, and makes it if it is not there.
+pub(super) fn append_file(dir: &Dir, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).nonblock(cfg!(unix)).follow(FollowSymlinks::No);
+    #[cfg(unix)]
+    {
+        use cap_std::fs::OpenOptionsExt;
+        options.mode(PRIVATE_FILE);
+    }
+    regular(patiently(|| dir.open_with(name, &options))?.into_std())
+}
+
 /// Opens the regular file `name` for reading; never waits for the writer of a FIFO.
 pub(super) fn open_file(dir: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).nonblock(cfg!(unix)).follow(FollowSymlinks::No);
-    let file = patiently(|| dir.open_with(name, &options))?.into_std();
+    regular(patiently(|| dir.open_with(name, &options))?.into_std())
+}
+
+fn regular(file: File) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

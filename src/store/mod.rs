@@ -29,7 +29,8 @@
 //!
 //! # The tool's own files
 //!
-//! [`StateDir`] is the state folder, [`write_secret_file`] the way any secret reaches a disk.
+//! [`StateDir`] is the state folder, [`write_secret_file`] the way any secret reaches a disk. [`append`] and
+//! [`read_settings`] are for the files that the person names.
 
 mod area;
 mod at;
@@ -38,6 +39,7 @@ mod error;
 mod folder;
 mod intake;
 mod journal;
+mod named;
 mod partial;
 mod place;
 mod plan;
@@ -52,6 +54,7 @@ pub use self::error::{Fault, StoreError};
 pub use self::folder::{Cleaned, Existing, Folder, Kept};
 pub use self::intake::{Intake, Placed};
 pub use self::journal::Keepsake;
+pub use self::named::{append, read_settings, settings_path};
 pub use self::partial::{PartialFile, Whole};
 pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
 pub use self::resume::Held;

@@ -193,7 +193,7 @@ fn default_path() -> Result<PathBuf, StoreError> {
 }
 
 /// The folder and the name of a path.
-fn split(path: &Path) -> Result<(&Path, &str), StoreError> {
+pub(super) fn split(path: &Path) -> Result<(&Path, &str), StoreError> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| StoreError::Unsafe { subject: shown(path), why: "no name for a file" })?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
