@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::disk;
-use common::proxy::Proxy;
+use common::proxy::{Cut, Proxy};
 use common::{Launch, Scene, number, text};
 
 const MIB: u64 = 1024 * 1024;
@@ -72,6 +72,48 @@ fn a_file_that_is_cut_three_times_goes_on_where_it_was() {
     assert_eq!(received.named("finished").len(), 1);
     let transfers: Vec<_> = received.named("accepted").iter().map(|event| text(event, "transfer").to_owned()).collect();
     assert!(transfers.iter().all(|transfer| *transfer == transfers[0]), "one transfer, whatever happened to it");
+    only_the_file(&scene, &source);
+}
+
+#[test]
+fn lanes_that_are_cut_cost_what_was_on_their_way_and_no_new_session() {
+    let scene = Scene::new();
+    let tree = scene.path("tree");
+    disk::motley(&tree, 400, 2);
+    fs::write(tree.join("huge.bin"), disk::noise(3, 64 << 20)).unwrap();
+    disk::date(&tree);
+    let host = receiver(&scene, 0).listening();
+    let proxy = Proxy::cutting(host.address(), Cut::Lanes, &[3 * MIB, 20 * MIB, 45 * MIB, 60 * MIB]);
+    let sent = sender(&scene, &tree, &through(&proxy, &host.qrdrop_link())).run().with(0);
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(sent.named("retry").len(), 0, "the session went on");
+    let (up, _) = proxy.passed();
+    let total = number(&sent.one("finished"), "bytes");
+    // On each lane a chunk is on its way, and the next one.
+    let lost = proxy.broken() * 2 * MIB;
+    assert!(up <= total + lost + MIB, "{up} bytes for {total}, {} lanes cut", proxy.broken());
+    let received = host.stopped();
+    assert_eq!(received.named("peer").len(), 1);
+    assert_eq!(received.named("stored").len(), sent.named("stored").len());
+    disk::assert_same(&tree, &scene.inbox().join("tree"));
+}
+
+#[test]
+fn a_fetch_bears_the_loss_of_its_lanes() {
+    let scene = Scene::new();
+    let source = big(&scene, 64);
+    let outbox = scene
+        .send(&source)
+        .args(["--interface", "lo", "--port", "0", "--hidden", "--compress", "never", "--invite-file"])
+        .arg(scene.invite())
+        .listening();
+    let proxy = Proxy::cutting(outbox.address(), Cut::Lanes, &[20 * MIB, 45 * MIB]);
+    let link = through(&proxy, &outbox.qrdrop_link());
+    let fetch = Launch::new("receive").arg(scene.inbox()).args(["--json", "--from", &link]);
+    let fetched = fetch.state(&scene.path("state")).run().with(0);
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(fetched.named("retry").len(), 0, "the session went on");
+    outbox.left().with(0);
     only_the_file(&scene, &source);
 }
 

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::lanes::Lanes;
 use super::visit::{LaneWay, open_lane};
 use crate::pairing::Identity;
+use crate::wire::LANE_NUMBERS;
 
 /// Over how long a rate is measured, at least: a few of a new connection's round trips, and far more than a chunk takes.
 const WINDOW: Duration = Duration::from_millis(300);
@@ -76,7 +77,7 @@ pub(super) async fn grow(
 ) -> Infallible {
     let way = Arc::new((way, identity));
     let mut growth = Growth { most, state: State::Fresh };
-    let mut numbers = 1..most;
+    let mut numbers = 1..LANE_NUMBERS;
     let (mut wanted, window) = match opening {
         far if far >= FAR => (FIRST_FAR.min(most), WINDOW.max(4 * far)),
         _ => (1, WINDOW),
@@ -89,13 +90,14 @@ pub(super) async fn grow(
             let (way, lanes) = (Arc::clone(&way), Arc::clone(&lanes));
             opened.spawn(async move {
                 let stream = open_lane(&way.0, &way.1, session, lane).await.ok()?;
-                lanes.enter(lane, &stream.sock).ok()??.run(stream).ok()
+                lanes.enter(lane, most, &stream.sock).ok()??.run(stream).ok()
             });
         }
         while opened.join_next().await.is_some() {}
         let (began, before) = (Instant::now(), lanes.bytes());
         sleep(window).await;
-        let rate = (lanes.bytes() - before) as f64 / began.elapsed().as_secs_f64();
+        // Less than before, if a lane was lost.
+        let rate = lanes.bytes().saturating_sub(before) as f64 / began.elapsed().as_secs_f64();
         // Nothing moves, or nothing is left: no moment to learn from.
         if rate > 0.0 && lanes.count() > 0 {
             wanted = growth.after(lanes.count() as u16, rate);

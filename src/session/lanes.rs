@@ -1,7 +1,7 @@
 //! Further connections of a paired session, each proven with the session's own secret. The guest dials them, whichever
 //! way the files go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::{Deref, DerefMut};
@@ -44,16 +44,33 @@ pub(super) enum LaneWork {
 /// The lanes of one accepted transfer.
 pub(super) struct Lanes {
     work: LaneWork,
-    /// Their sockets, so that they can be cut.
-    open: Mutex<HashMap<u16, TcpStream>>,
-    ends: UnboundedSender<Result<(), LaneError>>,
+    open: Mutex<OpenLanes>,
+    ends: UnboundedSender<LaneEnded>,
 }
+
+#[derive(Default)]
+struct OpenLanes {
+    /// Their sockets, so that they can be cut.
+    sockets: HashMap<u16, TcpStream>,
+    /// Numbers that were used, or were lost before their lanes came.
+    used: HashSet<u16>,
+}
+
+impl OpenLanes {
+    /// Whether there is room for one of this number, with `most` at once.
+    fn admits(&self, lane: u16, most: u16) -> bool {
+        self.sockets.len() < usize::from(most) && !self.used.contains(&lane)
+    }
+}
+
+/// Which lane ended, and how.
+pub(super) type LaneEnded = (u16, Result<(), LaneError>);
 
 /// The lanes of a transfer that runs; dropping it stops and cuts them, whatever they are waiting for.
 pub(super) struct Running {
     pub(super) lanes: Arc<Lanes>,
     /// How each lane ended.
-    pub(super) ends: UnboundedReceiver<Result<(), LaneError>>,
+    pub(super) ends: UnboundedReceiver<LaneEnded>,
 }
 
 /// An open lane; told as ended, and off the books, when dropped.
@@ -107,10 +124,10 @@ pub(super) struct Registration<'a> {
 }
 
 impl LaneWork {
-    fn run(&self, stream: &mut impl LaneStream) -> Result<(), LaneError> {
+    fn run(&self, stream: &mut impl LaneStream, lane: u16) -> Result<(), LaneError> {
         match self {
             LaneWork::Receive(incoming) => receive_lane(stream, incoming),
-            LaneWork::Send(outgoing) => send_lane(stream, outgoing),
+            LaneWork::Send(outgoing) => send_lane(stream, outgoing, lane),
         }
     }
 
@@ -136,8 +153,8 @@ impl Lanes {
         Running { lanes: Arc::new(Lanes { work, open: Mutex::default(), ends }), ends: ended }
     }
 
-    /// Notes a lane's socket, made blocking and impatient; `None` if the number is taken.
-    pub(super) fn enter(self: &Arc<Self>, lane: u16, socket: &TcpStream) -> io::Result<Option<LaneHandle>> {
+    /// Notes a lane's socket, made blocking and impatient; `None` if the number was used, or `most` are open.
+    pub(super) fn enter(self: &Arc<Self>, lane: u16, most: u16, socket: &TcpStream) -> io::Result<Option<LaneHandle>> {
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LANE_SILENCE))?;
         socket.set_write_timeout(Some(LANE_SILENCE))?;
@@ -145,17 +162,26 @@ impl Lanes {
             prefer_bbr(socket);
         }
         let mut open = lock(&self.open);
-        if open.contains_key(&lane) {
+        if !open.admits(lane, most) {
             return Ok(None);
         }
-        open.insert(lane, socket.try_clone()?);
+        open.used.insert(lane);
+        open.sockets.insert(lane, socket.try_clone()?);
         // Whoever drops it before the work is done has panicked.
         Ok(Some(LaneHandle { lanes: Arc::clone(self), lane, ended: Err(LaneError::Stopped) }))
     }
 
+    /// Cuts one, which then ends early; `false` if it is not open, and then it will never be.
+    pub(super) fn cut(&self, lane: u16) -> bool {
+        let mut open = lock(&self.open);
+        open.used.insert(lane);
+        // A socket that the peer has closed already needs no cutting.
+        open.sockets.get(&lane).map(|socket| _ = socket.shutdown(Shutdown::Both)).is_some()
+    }
+
     /// How many are open.
     pub(super) fn count(&self) -> usize {
-        lock(&self.open).len()
+        lock(&self.open).sockets.len()
     }
 
     /// Bytes of file content that they have carried so far.
@@ -174,7 +200,7 @@ impl Lanes {
 impl Drop for Running {
     fn drop(&mut self) {
         self.lanes.work.stop();
-        for socket in lock(&self.lanes.open).values() {
+        for socket in lock(&self.lanes.open).sockets.values() {
             // A socket that the peer has closed already needs no cutting.
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -193,7 +219,7 @@ impl LaneHandle {
             let (mut conn, socket) = stream.into_parts();
             conn.set_buffer_limit(Some(WRITE_ROOM));
             let mut stream = StreamOwned::new(conn, LaneSocket(BufReader::with_capacity(READ_AHEAD, socket)));
-            handle.ended = handle.lanes.work.run(&mut stream);
+            handle.ended = handle.lanes.work.run(&mut stream, handle.lane);
             // The other end may be waiting for ours before it closes; if it has gone, nobody does.
             stream.conn.send_close_notify();
             let _ = stream.conn.complete_io(&mut stream.sock);
@@ -204,9 +230,9 @@ impl LaneHandle {
 
 impl Drop for LaneHandle {
     fn drop(&mut self) {
-        lock(&self.lanes.open).remove(&self.lane);
+        lock(&self.lanes.open).sockets.remove(&self.lane);
         // The session may have ended first.
-        let _ = self.lanes.ends.send(std::mem::replace(&mut self.ended, Ok(())));
+        let _ = self.lanes.ends.send((self.lane, std::mem::replace(&mut self.ended, Ok(()))));
     }
 }
 
@@ -240,7 +266,7 @@ impl LaneRegistry {
     ) -> Result<(LaneProof, Arc<OpenSession>), SessionError> {
         let session = lock(&self.open).get(name).cloned().ok_or(SessionError::NoSession)?;
         let proven = proof::verify(session.secret.as_slice(), Purpose::Lane, Direction::Client, binding, theirs);
-        let free = lane < session.most && !lock(&session.lanes.open).contains_key(&lane);
+        let free = lock(&session.lanes.open).admits(lane, session.most);
         if !proven || !free || session.guest != binding.client {
             return Err(SessionError::Pairing("no such session".to_owned()));
         }
@@ -255,7 +281,7 @@ pub(super) type LaneProof = [u8; proof::PROOF_BYTES];
 impl OpenSession {
     /// Notes the socket of an admitted lane; `None` if another was quicker to take its number.
     pub(super) fn enter(&self, lane: u16, socket: &TcpStream) -> Option<LaneHandle> {
-        self.lanes.enter(lane, socket).ok()?
+        self.lanes.enter(lane, self.most, socket).ok()?
     }
 }
 

@@ -20,7 +20,7 @@ use crate::names::{human_bytes, inert};
 use crate::store::{Folder, Held, IfExists, Intake, Keepsake, Placed, PlannedEntry, PlannedKind, StoreError};
 use crate::transfer::{Earlier, Hash, Incoming, Outcome, Recalled};
 use crate::wire::{
-    self, Bye, CHUNK_LEN, Finished, Go, Kind, LANES_CAP, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP,
+    self, CHUNK_LEN, Finished, Go, Kind, LANES_CAP, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP,
     Stored, StoredItem, Verdict,
 };
 
@@ -100,6 +100,12 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A lane on which nothing moved for this long, when the control connection is gone, has brought all that is on its way.
 const STILL: Duration = Duration::from_millis(200);
+
+/// The sender's last word; what it says of lanes means nothing any more.
+async fn hear_bye<S: Channel>(conn: &mut Conn<S>) -> Result<(), SessionError> {
+    while conn.recv(|kind| matches!(kind, Kind::Bye | Kind::LaneLost)).await?.kind != Kind::Bye {}
+    Ok(())
+}
 
 /// What is there of a transfer before anything is sent.
 #[derive(Default)]
@@ -319,11 +325,18 @@ impl<'a> Receiving<'a> {
                     self.acknowledge(conn, std::iter::once(outcome).chain(more)).await?;
                     moved = Instant::now();
                 }
-                frame = conn.recv(|_| false) => drop(frame?),
-                Some(ended) = self.running.ends.recv() => match ended {
-                    // A sender that misbehaves on one has lost the whole session; a cut lane may be followed by another.
+                frame = conn.recv(|kind| kind == Kind::LaneLost) => {
+                    let LaneLost { lane } = frame?.decode()?;
+                    // One that is open ends by this, and is told below.
+                    if !self.running.lanes.cut(lane) {
+                        self.tell_lost(conn, lane).await?;
+                    }
+                }
+                Some((lane, ended)) = self.running.ends.recv() => match ended {
+                    // A sender that misbehaves on one has lost the whole session.
                     Err(error) if error.is_misbehaviour() => return Err(SessionError::Broke(error.to_string())),
-                    _ => {}
+                    Err(_) => self.tell_lost(conn, lane).await?,
+                    Ok(()) => {}
                 },
                 _ = progress.tick() => {
                     let bytes = self.incoming.bytes();
@@ -343,6 +356,12 @@ impl<'a> Receiving<'a> {
         }
         self.tell_progress(self.incoming.bytes());
         Ok(())
+    }
+
+    /// This end has let go of a lane: what was on its way comes again.
+    async fn tell_lost<S: Channel>(&self, conn: &mut Conn<S>, lane: u16) -> Result<(), SessionError> {
+        self.incoming.forbear();
+        conn.send(&LaneLost { lane }).await
     }
 
     fn tell_progress(&self, bytes: u64) {
@@ -419,7 +438,7 @@ impl<'a> Receiving<'a> {
         closed.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         conn.send(&Finished { files: self.files, bytes: self.bytes }).await?;
         // The files are stored whether or not the sender says goodbye.
-        let _ = timeout(Duration::from_secs(5), conn.expect::<Bye>()).await;
+        let _ = timeout(Duration::from_secs(5), hear_bye(conn)).await;
         match self.first_failure.take() {
             None => Ok(Event::Finished {
                 transfer: self.manifest.transfer.clone(),

@@ -1,6 +1,6 @@
 //! A transfer at the sender, whichever end dialled: offer, hear the verdicts, believe only what was acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,12 @@ use crate::names::{RelPath, human_bytes, inert};
 use crate::store::SourceKind;
 use crate::transfer::{Hash, LaneError, Manner, Outgoing, Source, Sources};
 use crate::wire::{
-    Bye, CHUNK_LEN, Fault, Finished, Go, Kind, NotStored, Ping, SCREEN_CAP, Stored, StoredItem, Verdict, Verdicts,
+    Bye, CHUNK_LEN, Fault, Finished, Go, Kind, LaneLost, NotStored, Ping, SCREEN_CAP, Stored, StoredItem, Verdict,
+    Verdicts,
 };
 
-/// How long a broken lane's last words may take to arrive on the control connection.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the receiver may take to say why a lane broke, or that it has let go of it.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Whether a text is short enough to be sent as one.
 ///
@@ -172,15 +173,52 @@ pub(super) fn told(sources: &Sources, peer: Peer, label: Label, transfer: String
     }
 }
 
-/// Why the session ends once a lost lane's time is up; nothing while no lane is lost.
-async fn last_words(lost: &mut Option<(LaneError, tokio::time::Instant)>) -> Option<SessionError> {
-    sleep_until(lost.as_ref()?.1).await;
-    let (error, _) = lost.take()?;
-    Some(match error {
-        LaneError::Cut(error) => SessionError::Cut(error),
-        error if error.is_misbehaviour() => SessionError::Broke(error.to_string()),
-        error => SessionError::Cut(std::io::Error::other(error)),
-    })
+/// Lanes that are lost, until both ends have let go of them.
+#[derive(Default)]
+struct LostLanes {
+    /// This end has; the receiver has to say so.
+    waiting: HashSet<u16>,
+    /// The receiver has; here the lane is being cut.
+    told: HashSet<u16>,
+    /// When the session ends, and why, if the receiver has not said so by then.
+    until: Option<(tokio::time::Instant, LaneError)>,
+}
+
+impl LostLanes {
+    /// A lane broke here. Whether the receiver has yet to be told.
+    fn here(&mut self, lane: u16, error: LaneError, outgoing: &Outgoing) -> bool {
+        if self.told.remove(&lane) && !error.is_misbehaviour() {
+            outgoing.say_again(lane);
+            return false;
+        }
+        // The receiver may be telling the reason on the control connection.
+        self.waiting.insert(lane);
+        self.until.get_or_insert((tokio::time::Instant::now() + LAST_WORDS, error));
+        true
+    }
+
+    /// The receiver has let go of a lane.
+    fn there(&mut self, lane: u16, lanes: &Lanes, outgoing: &Outgoing) {
+        if self.waiting.remove(&lane) {
+            outgoing.say_again(lane);
+            if self.waiting.is_empty() {
+                self.until = None;
+            }
+        } else if lanes.cut(lane) {
+            self.told.insert(lane);
+        }
+    }
+
+    /// Why the session ends once the receiver's time is up; nothing while no lane is lost.
+    async fn patience(&mut self) -> Option<SessionError> {
+        sleep_until(self.until.as_ref()?.0).await;
+        let (_, error) = self.until.take()?;
+        Some(match error {
+            LaneError::Cut(error) => SessionError::Cut(error),
+            error if error.is_misbehaviour() => SessionError::Broke(error.to_string()),
+            error => SessionError::Cut(std::io::Error::other(error)),
+        })
+    }
 }
 
 /// An accepted transfer, seen from the sender.
@@ -254,12 +292,16 @@ impl<'a> Sending<'a> {
         let mut ping = pings();
         let mut seen = 0;
         let mut lane_due = (self.pending > 0).then(|| Instant::now() + SILENCE);
-        let mut lost: Option<(LaneError, tokio::time::Instant)> = None;
+        let mut lost = LostLanes::default();
         loop {
             tokio::select! {
-                frame = conn.recv(|kind| matches!(kind, Kind::Stored | Kind::NotStored | Kind::Finished)) => {
+                frame = conn.recv(|kind| matches!(kind, Kind::Stored | Kind::NotStored | Kind::LaneLost | Kind::Finished)) => {
                     let frame = frame?;
                     match frame.kind {
+                        Kind::LaneLost => {
+                            let LaneLost { lane } = frame.decode()?;
+                            lost.there(lane, &self.running.lanes, &self.outgoing);
+                        }
                         Kind::Stored => self.stored(frame.decode::<Stored>()?)?,
                         Kind::NotStored => self.not_stored(frame.decode()?)?,
                         _ => {
@@ -269,14 +311,16 @@ impl<'a> Sending<'a> {
                         }
                     }
                 }
-                Some(ended) = self.running.ends.recv() => {
+                Some((lane, ended)) = self.running.ends.recv() => {
                     lane_due = None;
-                    if let (Err(error), None) = (ended, &lost) {
-                        // The receiver may be telling the reason on this connection.
-                        lost = Some((error, tokio::time::Instant::now() + LAST_WORDS));
+                    if let Err(error) = ended {
+                        lane_due = Some(Instant::now() + SILENCE);
+                        if lost.here(lane, error, &self.outgoing) {
+                            conn.send(&LaneLost { lane }).await?;
+                        }
                     }
                 }
-                Some(error) = last_words(&mut lost) => return Err(error),
+                Some(error) = lost.patience() => return Err(error),
                 _ = progress.tick() => {
                     let bytes = self.outgoing.bytes();
                     if bytes != seen {

@@ -101,7 +101,7 @@ impl Visit {
         let lane = open_lane(&way, identity, session, 0);
         let stream = self.paired.conn.attentive_during(lane).await?;
         let opening = began.elapsed();
-        let entered = running.lanes.enter(0, &stream.sock).map_err(SessionError::Cut)?;
+        let entered = running.lanes.enter(0, most, &stream.sock).map_err(SessionError::Cut)?;
         entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)?;
         Ok(grow(way, identity.clone(), session, most, Arc::clone(&running.lanes), opening))
     }

@@ -27,6 +27,8 @@ pub struct Incoming {
     /// Most bytes that are taken in all, for offers that can't say how many they hold.
     most: u64,
     bytes: AtomicU64,
+    /// A lane was lost: what the sender does not know to be here may come again.
+    forbearing: AtomicBool,
     pub(super) stopped: AtomicBool,
 }
 
@@ -89,6 +91,7 @@ impl Incoming {
             outcomes,
             most: most.unwrap_or(u64::MAX),
             bytes: AtomicU64::new(0),
+            forbearing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
     }
@@ -130,6 +133,15 @@ impl Incoming {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// From here on, what is there already may come again: it is thrown away.
+    pub fn forbear(&self) {
+        self.forbearing.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_forbearing(&self) -> bool {
+        self.forbearing.load(Ordering::Acquire)
+    }
+
     pub(super) fn tell(&self, outcome: NotStoredHere) {
         // The session may have gone; then nobody needs to know.
         let _ = self.outcomes.send(Outcome::NotStored(outcome));
@@ -138,7 +150,11 @@ impl Incoming {
     /// The file that a chunk belongs to; `None` where its bytes are to be thrown away.
     pub(super) fn receiving(&self, id: u32) -> Result<Option<Arc<Receiving>>, LaneError> {
         let mut files = lock(&self.files);
-        let slot = files.get_mut(&id).ok_or(LaneError::NotAsked(id))?;
+        let slot = match files.get_mut(&id) {
+            Some(slot) => slot,
+            None if self.is_forbearing() => return Ok(None),
+            None => return Err(LaneError::NotAsked(id)),
+        };
         let size = match slot {
             Slot::UnderWay(receiving) => return Ok(Some(Arc::clone(receiving))),
             Slot::Drained => return Ok(None),
@@ -218,6 +234,11 @@ impl Incoming {
                 Ok(())
             }
         }
+    }
+
+    /// Forgets bytes that were counted, and will come again.
+    pub(super) fn uncount(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Counts what arrived; `false` once it is more than is taken.

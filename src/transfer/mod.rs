@@ -18,6 +18,7 @@ mod sharing;
 mod sources;
 mod squeeze;
 mod tree;
+mod untaken;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use super::pace::Pace;
 use super::sources::{Source, Sources};
 use super::squeeze::Compress;
 use super::tree::{Forest, Hash};
+use super::untaken::Untaken;
 use crate::store::{SourceEntry, SourceFile, StoreError};
-use crate::wire::{CHUNK_LEN, PACK_FILES, PACK_LEN, Verdict, Withdraw};
+use crate::wire::{CHUNK_LEN, FileEnd, PACK_FILES, PACK_LEN, Verdict, Withdraw};
 
 /// Files up to this many bytes travel in packs: below it the cost of a file is its frames and system calls, above it
 /// its bytes.
@@ -39,6 +40,8 @@ pub struct Manner {
 pub struct Outgoing {
     pub(super) sources: Sources,
     queue: Mutex<Queue>,
+    /// What was on its way on lanes that were cut, until the receiver has let go of them, too.
+    lost: Mutex<HashMap<u16, Untaken>>,
     /// What was acknowledged in an earlier session of this run, and need not be read again.
     pub(super) acknowledged: HashMap<u32, Hash>,
     /// What was sent of entries that are not acknowledged yet.
@@ -56,6 +59,8 @@ pub struct Outgoing {
 }
 
 struct Queue {
+    /// What was lost with a lane.
+    again: Vec<Work>,
     todo: VecDeque<(u32, Verdict)>,
     current: Option<Current>,
 }
@@ -78,15 +83,23 @@ pub(super) struct Sending {
 }
 
 /// What a lane does next.
+#[derive(Clone)]
 pub(super) enum Work {
     Chunk(Arc<Sending>, u64),
     Pack(Vec<u32>),
     /// Only send if it differs from what the receiver has.
     Compare(u32, Verdict),
+    End(FileEnd),
     Withdraw(Withdraw),
 }
 
 impl Sending {
+    /// It can't be sent as it was offered; what the receiver is told.
+    pub(super) fn fail(&self, outgoing: &Outgoing, error: &StoreError) -> Withdraw {
+        self.failed.store(true, Ordering::Relaxed);
+        outgoing.fail(self.id, error)
+    }
+
     /// Whether the receiver has this chunk. What it says ascends, however long the list is.
     pub(super) fn is_held(&self, chunk: u64) -> bool {
         let after = self.held.partition_point(|(first, _)| u64::from(*first) <= chunk);
@@ -114,7 +127,8 @@ impl Outgoing {
         }
         Outgoing {
             sources,
-            queue: Mutex::new(Queue { todo, current: None }),
+            queue: Mutex::new(Queue { again: Vec::new(), todo, current: None }),
+            lost: Mutex::default(),
             acknowledged,
             hashes: Mutex::default(),
             same: Mutex::default(),
@@ -165,6 +179,9 @@ impl Outgoing {
 
     pub(super) fn next_work(&self) -> Option<Work> {
         let mut queue = lock(&self.queue);
+        if let Some(work) = queue.again.pop() {
+            return Some(work);
+        }
         if let Some(current) = &mut queue.current {
             let work = Work::Chunk(Arc::clone(&current.file), current.next_chunk);
             current.next_chunk += 1;
@@ -243,6 +260,20 @@ impl Outgoing {
 
     pub(super) fn sent(&self, id: u32, hash: Hash) {
         lock(&self.hashes).insert(id, hash);
+    }
+
+    /// Keeps what was on its way when `lane` was cut.
+    pub(super) fn lose(&self, lane: u16, untaken: Untaken) {
+        lock(&self.lost).insert(lane, untaken);
+    }
+
+    /// Has what was on its way on `lane` said again: the receiver has let go of it. `false` if the lane was not lost.
+    pub fn say_again(&self, lane: u16) -> bool {
+        let Some(untaken) = lock(&self.lost).remove(&lane) else { return false };
+        let (work, counted) = untaken.into_work();
+        self.bytes.fetch_sub(counted, Ordering::Relaxed);
+        lock(&self.queue).again.extend(work);
+        true
     }
 
     /// Counts bytes of content that were handed on, or need not be.

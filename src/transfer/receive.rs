@@ -9,7 +9,7 @@ use super::lane::{LaneError, LaneStream, read_header, read_message, write_messag
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
 use super::tree::ChunkHasher;
-use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, Header, Kind, LaneEnd, Pack, Packed, Withdraw};
+use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, Header, Kind, LaneEnd, Pack, Packed, Taken, Withdraw};
 
 /// Reads one lane until the sender ends it; answers the end, so that the sender may close.
 ///
@@ -35,6 +35,7 @@ pub fn receive_lane(stream: &mut impl LaneStream, incoming: &Incoming) -> Result
             }
             kind => return Err(LaneError::Misplaced { kind, place: "between the chunks of a lane" }),
         }
+        write_message(stream, &Taken)?;
     }
 }
 
@@ -52,14 +53,23 @@ fn receive_chunk(
     let fits = receiving
         .size
         .is_none_or(|size| chunk.offset < size && u64::from(chunk.len) == CHUNK_LEN.min(size - chunk.offset));
-    let fresh = || {
-        let mut parts = lock(&receiving.parts);
-        !parts.forest.contains(index) && parts.claimed.insert(index)
-    };
-    if !fits || !fresh() {
+    if !fits {
         return Err(LaneError::NotAsked(chunk.id));
     }
-    let received = receive_content(stream, incoming, &receiving, &chunk, buffers);
+    let mut parts = lock(&receiving.parts);
+    if parts.forest.contains(index) && incoming.is_forbearing() {
+        drop(parts);
+        return drain(stream, incoming, &chunk, &mut buffers.wire);
+    }
+    if parts.forest.contains(index) || !parts.claimed.insert(index) {
+        return Err(LaneError::NotAsked(chunk.id));
+    }
+    drop(parts);
+    let mut counted = 0;
+    let received = receive_content(stream, incoming, &receiving, &chunk, buffers, &mut counted);
+    if received.is_err() {
+        incoming.uncount(counted);
+    }
     let verified = match &received {
         Ok(Some((theirs, hasher))) => receiving.matches(&chunk, hasher, theirs.subtree).then_some(theirs.subtree),
         Ok(None) | Err(_) => None,
@@ -89,11 +99,13 @@ fn receive_content(
     receiving: &Receiving,
     chunk: &Chunk,
     buffers: &mut Buffers,
+    counted: &mut u64,
 ) -> Result<Option<(ChunkEnd, ChunkHasher)>, LaneError> {
     let mut hasher = ChunkHasher::new(chunk.offset);
     let len = chunk.len as usize;
     let mut keep = |done: usize, bytes: &[u8]| {
         hasher.update(bytes);
+        *counted += bytes.len() as u64;
         if !incoming.count(bytes.len()) {
             incoming.give_up(receiving, NotStoredHere::too_much(receiving.id));
         } else if let Err(error) = receiving.write_at(chunk.offset + done as u64, bytes) {
@@ -173,7 +185,7 @@ fn receive_file_end(incoming: &Incoming, end: FileEnd) -> Result<(), LaneError> 
         return Err(LaneError::NotAsked(end.id));
     }
     let mut parts = lock(&receiving.parts);
-    if parts.end.replace(end).is_some() {
+    if parts.end.replace(end).is_some() && !incoming.is_forbearing() {
         return Err(LaneError::NotAsked(receiving.id));
     }
     complete(incoming, &receiving, parts)
@@ -204,7 +216,11 @@ fn receive_withdraw_of(incoming: &Incoming, id: u32, withdraw: Withdraw) -> Resu
 fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneError> {
     let outcome = NotStoredHere::by_sender(withdraw.id, withdraw.reason);
     let mut files = lock(&incoming.files);
-    let slot = files.get_mut(&outcome.id).ok_or(LaneError::NotAsked(outcome.id))?;
+    let slot = match files.get_mut(&outcome.id) {
+        Some(slot) => slot,
+        None if incoming.is_forbearing() => return Ok(()),
+        None => return Err(LaneError::NotAsked(outcome.id)),
+    };
     match slot {
         Slot::Drained => {}
         Slot::UnderWay(receiving) => {
@@ -241,7 +257,14 @@ fn receive_pack(
         }
     };
     for packed in &pack.files {
-        let slot = incoming.take_awaited(packed.id, u64::from(packed.len))?;
+        let slot = match incoming.take_awaited(packed.id, u64::from(packed.len)) {
+            Ok(slot) => slot,
+            Err(_) if incoming.is_forbearing() => {
+                pieces.skip(stream, packed.len as usize, buffer)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let received = match slot {
             Slot::Text(_) => receive_text(stream, incoming, packed, &mut pieces, buffer),
             _ => receive_packed(stream, incoming, packed, &mut pieces, buffer),
@@ -266,7 +289,8 @@ fn receive_packed(
     let mut hasher = blake3::Hasher::new();
     let mut offset = 0;
     while offset < u64::from(packed.len) {
-        let bytes = pieces.next(stream, packed.len as usize - offset as usize, buffer)?;
+        let bytes = pieces.next(stream, packed.len as usize - offset as usize, buffer);
+        let bytes = bytes.inspect_err(|_| incoming.uncount(offset))?;
         hasher.update(bytes);
         if !incoming.count(bytes.len()) {
             disk = Err(NotStoredHere::too_much(packed.id));
@@ -301,7 +325,8 @@ fn receive_text(
 ) -> Result<(), LaneError> {
     let mut bytes = Vec::new();
     while bytes.len() < packed.len as usize {
-        let piece = pieces.next(stream, packed.len as usize - bytes.len(), buffer)?;
+        let piece = pieces.next(stream, packed.len as usize - bytes.len(), buffer);
+        let piece = piece.inspect_err(|_| incoming.uncount(bytes.len() as u64))?;
         incoming.count(piece.len());
         bytes.extend_from_slice(piece);
     }
@@ -327,6 +352,14 @@ struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
+    /// Passes over the next `len` bytes.
+    fn skip(&mut self, stream: &mut impl LaneStream, mut len: usize, buffer: &mut [u8]) -> Result<(), LaneError> {
+        while len > 0 {
+            len -= self.next(stream, len, buffer)?.len();
+        }
+        Ok(())
+    }
+
     /// Some of the next bytes, at most `most`.
     fn next<'b>(
         &mut self,

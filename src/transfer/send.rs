@@ -1,18 +1,20 @@
 //! The loop that sends on one lane.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
+use super::lane::{LaneError, LaneStream, write_message};
 use super::lock;
 use super::outgoing::{Active, Outgoing, Sending, Work};
 use super::sources::Source;
 use super::squeeze::Squeezer;
 use super::tree::{ChunkHasher, Hash};
+use super::untaken::Untaken;
 use crate::store::{SourceEntry, StoreError};
 use crate::wire::{
-    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Kind, LaneEnd, Message, PIECE_CAP, Pack, Packed, Verdict,
-    header_of_piece,
+    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, LaneEnd, Message, PIECE_CAP, Pack, Packed, Verdict,
+    Withdraw, header_of_piece,
 };
 
 /// What is read, hashed and sent in one go: it stays in the cache of its core from the first to the last of these, which a
@@ -20,41 +22,64 @@ use crate::wire::{
 const PIECE: usize = 64 * 1024;
 const _: () = assert!(PIECE <= PIECE_CAP);
 
-/// Sends on one lane until nothing is left, then waits until the receiver has read it all.
+/// Sends on one lane until nothing is left, then waits until the receiver has taken it all.
 ///
 /// # Errors
-/// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was under way on this
-/// lane is then not sent.
-pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing) -> Result<(), LaneError> {
+/// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was on its way on this lane
+/// is then kept under its number, see [`Outgoing::say_again`].
+pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing, lane: u16) -> Result<(), LaneError> {
+    let mut untaken = Untaken::default();
+    match send_all(stream, outgoing, &mut untaken) {
+        // Nothing is lost with the receiver's last word.
+        Err(Stage::Ending(LaneError::Cut(_))) if untaken.is_empty() => Ok(()),
+        Err(Stage::Sending(error) | Stage::Ending(error)) => {
+            outgoing.lose(lane, untaken);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// How far a lane got that ended early.
+enum Stage {
+    Sending(LaneError),
+    Ending(LaneError),
+}
+
+impl From<LaneError> for Stage {
+    fn from(error: LaneError) -> Self {
+        Stage::Sending(error)
+    }
+}
+
+fn send_all(stream: &mut impl LaneStream, outgoing: &Outgoing, untaken: &mut Untaken) -> Result<(), Stage> {
     let mut buffer = vec![0; HEADER_LEN + PIECE];
     let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
     let mut active = Active::begin(outgoing);
     while !active.leaves() {
         let Some(work) = outgoing.next_work() else { break };
+        untaken.turn_to(Some(work.clone()));
+        let mut wire = Wire { stream, outgoing, untaken, writing: Duration::ZERO };
         match work {
-            Work::Chunk(file, index) => send_chunk(stream, outgoing, &file, index, &mut squeezer, &mut buffer)?,
-            Work::Pack(ids) => send_pack(stream, outgoing, &ids, &mut squeezer)?,
-            Work::Compare(id, verdict) => compare(stream, outgoing, id, &verdict, &mut buffer)?,
-            Work::Withdraw(message) => write_message(stream, &message)?,
+            Work::Chunk(file, index) => send_chunk(&mut wire, &file, index, &mut squeezer, &mut buffer)?,
+            Work::Pack(ids) => send_pack(&mut wire, &ids, &mut squeezer)?,
+            Work::Compare(id, verdict) => compare(&mut wire, id, &verdict, &mut buffer)?,
+            Work::End(end) => wire.end(end)?,
+            Work::Withdraw(message) => wire.withdraw(message)?,
         }
+        untaken.turn_to(None);
         if outgoing.stopped.load(Ordering::Relaxed) {
-            return Err(LaneError::Stopped);
+            return Err(LaneError::Stopped.into());
         }
     }
     write_message(stream, &LaneEnd)?;
-    stream.flush()?;
-    let header = read_header(stream)?;
-    if header.kind != Kind::LaneEnd {
-        return Err(LaneError::Misplaced { kind: header.kind, place: "where the end of the lane was due" });
-    }
-    read_message::<LaneEnd>(stream, header)?;
-    Ok(())
+    stream.flush().map_err(LaneError::from)?;
+    untaken.hear_end(stream).map_err(Stage::Ending)
 }
 
 fn send_chunk(
-    stream: &mut impl LaneStream,
-    outgoing: &Outgoing,
-    file: &Sending,
+    wire: &mut Wire<'_, impl LaneStream>,
+    file: &Arc<Sending>,
     index: u64,
     squeezer: &mut Squeezer<'_>,
     buffer: &mut Vec<u8>,
@@ -66,7 +91,7 @@ fn send_chunk(
     let offset = index * CHUNK_LEN;
     let len = CHUNK_LEN.min(file.size - offset);
     let held = file.is_held(index);
-    let shared = outgoing.sources.taker().map(|taker| {
+    let shared = wire.outgoing.sources.taker().map(|taker| {
         taker.take((file.id, index), |task| {
             let mut content = vec![0; len as usize];
             file.source.read_at(offset, &mut content)?;
@@ -76,7 +101,7 @@ fn send_chunk(
     });
     let shared = match shared.transpose() {
         Ok(shared) => shared,
-        Err(error) => return withdraw(stream, outgoing, file, &error),
+        Err(error) => return wire.withdraw(file.fail(wire.outgoing, &error)),
     };
     let mut hasher = ChunkHasher::new(offset);
     let mut fill = |from: u64, bytes: &mut [u8]| {
@@ -89,20 +114,22 @@ fn send_chunk(
         }
         Ok::<_, StoreError>(())
     };
-    let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
     let mut chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
+    let work = Work::Chunk(Arc::clone(file), index);
     if !held && squeezer.is_on() {
         buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
         let whole = &mut buffer[..HEADER_LEN + len as usize];
         if let Err(error) = fill(0, &mut whole[HEADER_LEN..]) {
-            return withdraw(wire.stream, outgoing, file, &error);
+            return wire.withdraw(file.fail(wire.outgoing, &error));
         }
         let (codec, bytes) = squeezer.squeeze(whole);
         chunk.codec = codec;
+        wire.begin(work, len)?;
         wire.message(&chunk)?;
         wire.pieces(bytes, len)?;
     } else {
         if !held {
+            wire.begin(work, len)?;
             wire.message(&chunk)?;
         }
         let mut done = 0;
@@ -110,10 +137,11 @@ fn send_chunk(
             let piece = PIECE.min((len - done) as usize);
             let framed = &mut buffer[..HEADER_LEN + piece];
             if let Err(error) = fill(done, &mut framed[HEADER_LEN..]) {
-                return withdraw(wire.stream, outgoing, file, &error);
+                let withdraw = file.fail(wire.outgoing, &error);
+                return if held { wire.withdraw(withdraw) } else { wire.break_off(withdraw) };
             }
             if held {
-                outgoing.count(piece as u64);
+                wire.outgoing.count(piece as u64);
             } else {
                 squeezer.glance(&framed[HEADER_LEN..]);
                 wire.pieces(framed, piece as u64)?;
@@ -126,8 +154,9 @@ fn send_chunk(
         wire.message(&ChunkEnd { subtree: value })?;
         squeezer.sent(chunk.codec, len, started.elapsed(), wire.writing);
     }
-    lock(&file.forest).insert(index, value);
-    if file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(stream, outgoing, file) } else { Ok(()) }
+    let first = lock(&file.forest).insert(index, value);
+    // One that is said again has been counted.
+    if first && file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(wire, file) } else { Ok(()) }
 }
 
 /// The value of a chunk, given as a whole.
@@ -137,20 +166,45 @@ fn hash_chunk(offset: u64, content: &[u8], whole_file: bool) -> Hash {
     hasher.finish(whole_file)
 }
 
-/// A lane's stream while content passes.
+/// A lane's stream while something passes.
 struct Wire<'a, S> {
     stream: &'a mut S,
     outgoing: &'a Outgoing,
-    /// How long writing took.
+    untaken: &'a mut Untaken,
+    /// How long writing took, and waiting until there was room.
     writing: Duration,
 }
 
 impl<S: LaneStream> Wire<'_, S> {
+    /// Begins to say something that holds so many `bytes` of content.
+    fn begin(&mut self, work: Work, bytes: u64) -> Result<(), LaneError> {
+        let started = Instant::now();
+        self.untaken.begin(self.stream, work, bytes)?;
+        self.writing += started.elapsed();
+        Ok(())
+    }
+
     fn message<M: Message>(&mut self, message: &M) -> Result<(), LaneError> {
         let started = Instant::now();
         write_message(self.stream, message)?;
         self.writing += started.elapsed();
         Ok(())
+    }
+
+    fn end(&mut self, end: FileEnd) -> Result<(), LaneError> {
+        self.begin(Work::End(end.clone()), 0)?;
+        self.message(&end)
+    }
+
+    fn withdraw(&mut self, withdraw: Withdraw) -> Result<(), LaneError> {
+        self.begin(Work::Withdraw(withdraw.clone()), 0)?;
+        self.message(&withdraw)
+    }
+
+    /// Withdraws a file in the middle of the chunk that was begun.
+    fn break_off(&mut self, withdraw: Withdraw) -> Result<(), LaneError> {
+        self.untaken.turn_into(Work::Withdraw(withdraw.clone()));
+        self.message(&withdraw)
     }
 
     /// Sends what is behind the room for a frame header in pieces; it stands for `plain` bytes of content. The header of
@@ -170,7 +224,9 @@ impl<S: LaneStream> Wire<'_, S> {
                 brake.pass(framed.len());
             }
             self.stream.write_all(framed)?;
-            self.outgoing.count(counted(done + piece) - counted(done));
+            let more = counted(done + piece) - counted(done);
+            self.outgoing.count(more);
+            self.untaken.count(more);
             done += piece;
         }
         self.writing += started.elapsed();
@@ -178,42 +234,27 @@ impl<S: LaneStream> Wire<'_, S> {
     }
 }
 
-fn end_file(stream: &mut impl LaneStream, outgoing: &Outgoing, file: &Sending) -> Result<(), LaneError> {
+fn end_file(wire: &mut Wire<'_, impl LaneStream>, file: &Sending) -> Result<(), LaneError> {
     if let Err(error) = file.source.check_unchanged() {
-        return withdraw(stream, outgoing, file, &error);
+        return wire.withdraw(file.fail(wire.outgoing, &error));
     }
     let root = lock(&file.forest).root(file.size).expect("the lane that sends the last chunk comes after all others");
-    outgoing.sent(file.id, root);
-    write_message(stream, &FileEnd { id: file.id, size: file.size, root })
-}
-
-fn withdraw(
-    stream: &mut impl LaneStream,
-    outgoing: &Outgoing,
-    file: &Sending,
-    error: &StoreError,
-) -> Result<(), LaneError> {
-    file.failed.store(true, Ordering::Relaxed);
-    write_message(stream, &outgoing.fail(file.id, error))
+    wire.outgoing.sent(file.id, root);
+    wire.end(FileEnd { id: file.id, size: file.size, root })
 }
 
 /// Small files are read whole before a byte is sent, so that a bad one is withdrawn and the rest still goes.
-fn send_pack(
-    stream: &mut impl LaneStream,
-    outgoing: &Outgoing,
-    ids: &[u32],
-    squeezer: &mut Squeezer<'_>,
-) -> Result<(), LaneError> {
+fn send_pack(wire: &mut Wire<'_, impl LaneStream>, ids: &[u32], squeezer: &mut Squeezer<'_>) -> Result<(), LaneError> {
     let started = Instant::now();
     let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
     let mut bytes = vec![0; HEADER_LEN];
     for &id in ids {
-        match take_small(outgoing, id, &mut bytes) {
+        match take_small(wire.outgoing, id, &mut bytes) {
             Ok((len, hash)) => {
-                outgoing.sent(id, hash);
+                wire.outgoing.sent(id, hash);
                 pack.files.push(Packed { id, len, hash });
             }
-            Err(error) => write_message(stream, &outgoing.fail(id, &error))?,
+            Err(error) => wire.withdraw(wire.outgoing.fail(id, &error))?,
         }
     }
     if pack.files.is_empty() {
@@ -227,7 +268,7 @@ fn send_pack(
         (Codec::Raw, bytes.as_mut_slice())
     };
     pack.codec = codec;
-    let mut wire = Wire { stream, outgoing, writing: Duration::ZERO };
+    wire.begin(Work::Pack(pack.files.iter().map(|file| file.id).collect()), plain)?;
     wire.message(&pack)?;
     wire.pieces(bytes, plain)?;
     squeezer.sent(codec, plain, started.elapsed(), wire.writing);
@@ -269,12 +310,12 @@ fn read_small(source: Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), St
 
 /// Hashes a file that the receiver seems to have, and queues it in full if it differs.
 fn compare(
-    stream: &mut impl LaneStream,
-    outgoing: &Outgoing,
+    wire: &mut Wire<'_, impl LaneStream>,
     id: u32,
     verdict: &Verdict,
     buffer: &mut [u8],
 ) -> Result<(), LaneError> {
+    let outgoing = wire.outgoing;
     let entry = outgoing.entry(id);
     let acknowledged = outgoing.acknowledged.get(&id);
     match acknowledged.map_or_else(|| hash_source(entry, buffer), |hash| Ok(*hash)) {
@@ -284,13 +325,13 @@ fn compare(
                 outgoing.found_same(id);
             }
             outgoing.count(entry.bytes);
-            write_message(stream, &FileEnd { id, size: entry.bytes, root: ours })
+            wire.end(FileEnd { id, size: entry.bytes, root: ours })
         }
         Ok(_) => {
             outgoing.send_whole(id);
             Ok(())
         }
-        Err(error) => write_message(stream, &outgoing.fail(id, &error)),
+        Err(error) => wire.withdraw(outgoing.fail(id, &error)),
     }
 }
 

@@ -48,6 +48,9 @@ pub const VERSIONS_CAP: usize = 16;
 /// Lanes of one transfer; more never paid on any link measured, and each costs a thread on either side.
 pub const LANES_CAP: u16 = 16;
 
+/// Numbers of the lanes of one session, each used once: enough for a link that loses one every few seconds.
+pub const LANE_NUMBERS: u16 = 1024;
+
 /// Stored files acknowledged in one frame.
 pub const STORED_CAP: usize = 1024;
 

@@ -219,3 +219,8 @@ no_fields!(
     /// close without a reset overtaking its last bytes.
     LaneEnd
 );
+no_fields!(
+    /// The receiver has taken the next of what was said on this lane: a chunk, a pack, the end of a file, a withdrawal.
+    /// What it wrote of them outlives the lane.
+    Taken
+);

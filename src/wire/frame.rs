@@ -27,9 +27,11 @@ pub enum Kind {
     Pack = 0x24,
     Withdraw = 0x25,
     LaneEnd = 0x26,
+    Taken = 0x27,
     Stored = 0x30,
     NotStored = 0x31,
     Finished = 0x32,
+    LaneLost = 0x33,
     Ping = 0x3d,
     Refuse = 0x3e,
     Bye = 0x3f,
@@ -37,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 27] = [
         Kind::Open,
         Kind::Proof,
         Kind::Commit,
@@ -57,9 +59,11 @@ impl Kind {
         Kind::Pack,
         Kind::Withdraw,
         Kind::LaneEnd,
+        Kind::Taken,
         Kind::Stored,
         Kind::NotStored,
         Kind::Finished,
+        Kind::LaneLost,
         Kind::Ping,
         Kind::Refuse,
         Kind::Bye,
@@ -82,7 +86,9 @@ impl Kind {
             | Kind::ChunkEnd
             | Kind::FileEnd
             | Kind::LaneEnd
+            | Kind::Taken
             | Kind::Finished
+            | Kind::LaneLost
             | Kind::Ping
             | Kind::Bye => OPENING_CAP,
         }

@@ -16,8 +16,8 @@ mod tests;
 
 pub use caps::*;
 pub use codec::{Malformed, Message, Reader};
-pub use data::{Chunk, ChunkEnd, Codec, FileEnd, LaneEnd, Pack, Packed, Withdraw};
+pub use data::{Chunk, ChunkEnd, Codec, FileEnd, LaneEnd, Pack, Packed, Taken, Withdraw};
 pub use frame::{FrameError, Header, Kind, frame, header_of_piece};
 pub use offer::{Entry, EntryKind, Go, Modified, Offer, OfferEnd, Page, Run, Verdict, Verdicts};
 pub use opening::{Commit, Confirm, Hello, Method, Nonce, Open, Proof, Reveal, Role};
-pub use outcome::{Bye, Fault, Finished, NotStored, Ping, Refuse, RefuseCode, Stored, StoredItem};
+pub use outcome::{Bye, Fault, Finished, LaneLost, NotStored, Ping, Refuse, RefuseCode, Stored, StoredItem};

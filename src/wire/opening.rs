@@ -1,6 +1,6 @@
 //! What is said before anything is offered: who speaks which version, how it is proven, who is there (protocol.md 4).
 
-use super::caps::{LANES_CAP, NAME_CAP, VERSIONS_CAP};
+use super::caps::{LANE_NUMBERS, NAME_CAP, VERSIONS_CAP};
 use super::codec::{Malformed, Message, Reader, put_string};
 use super::frame::Kind;
 
@@ -86,7 +86,7 @@ impl Message for Open {
             5 => {
                 let session = reader.array("session")?;
                 let lane = reader.u16("lane")?;
-                if lane >= LANES_CAP {
+                if lane >= LANE_NUMBERS {
                     return Err(Malformed::OverCap { what: "lane" });
                 }
                 Method::Lane { session, lane, proof: reader.array("proof")? }

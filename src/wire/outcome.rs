@@ -1,6 +1,6 @@
 //! What became of it: stored, not stored, finished, refused, bye (protocol.md 7).
 
-use super::caps::{PATH_CAP, STORED_CAP, TEXT_CAP, VERSIONS_CAP};
+use super::caps::{LANE_NUMBERS, PATH_CAP, STORED_CAP, TEXT_CAP, VERSIONS_CAP};
 use super::codec::{Malformed, Message, Reader, cut_len, no_fields, put_count, put_string};
 use super::frame::Kind;
 
@@ -108,6 +108,30 @@ impl Message for NotStored {
             },
             message: reader.string(TEXT_CAP, "message")?,
         })
+    }
+}
+
+/// This end has let go of a lane that did not end as it should. Once both have said so, the sender says again on another
+/// lane what was not [`super::Taken`] of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneLost {
+    /// Which.
+    pub lane: u16,
+}
+
+impl Message for LaneLost {
+    const KIND: Kind = Kind::LaneLost;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.lane.to_be_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let lane = reader.u16("lane")?;
+        if lane >= LANE_NUMBERS {
+            return Err(Malformed::OverCap { what: "lane" });
+        }
+        Ok(LaneLost { lane })
     }
 }
 

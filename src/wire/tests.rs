@@ -20,7 +20,8 @@ macro_rules! with_message {
         with_message!(
             $kind,
             Open | Proof | Commit | Nonce | Reveal | Confirm | Hello | Offer | Page | OfferEnd | Verdicts | Go | Chunk
-                | ChunkEnd | FileEnd | Pack | Withdraw | LaneEnd | Stored | NotStored | Finished | Ping | Refuse | Bye,
+                | ChunkEnd | FileEnd | Pack | Withdraw | LaneEnd | Taken | Stored | NotStored | Finished | LaneLost | Ping
+                | Refuse | Bye,
             $message => $then
         )
     };

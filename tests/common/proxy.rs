@@ -17,24 +17,48 @@ struct Shared {
     up: AtomicU64,
     /// Bytes that went the other way.
     down: AtomicU64,
-    /// All connections are cut when so many bytes have gone either way in all; ascending.
+    /// When so many bytes have gone either way in all, something is cut; ascending.
     cuts: Mutex<Vec<u64>>,
-    open: Mutex<Vec<TcpStream>>,
+    what: Cut,
+    /// Connections that were cut.
+    broken: AtomicU64,
+    /// Both ends of each connection, in the order in which they came.
+    open: Mutex<Vec<[TcpStream; 2]>>,
+}
+
+/// What is cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Every connection.
+    All,
+    /// All but the first one, which controls the others.
+    Lanes,
 }
 
 impl Proxy {
     /// In front of `host`; cuts everything each time that one of `cuts` bytes have passed in all.
     pub fn before(host: SocketAddr, cuts: &[u64]) -> Proxy {
+        Proxy::cutting(host, Cut::All, cuts)
+    }
+
+    /// In front of `host`; cuts `what` each time that one of `cuts` bytes have passed in all.
+    pub fn cutting(host: SocketAddr, what: Cut, cuts: &[u64]) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
-        let shared = Arc::new(Shared { up, down, cuts: Mutex::new(cuts.to_vec()), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            up,
+            down,
+            cuts: Mutex::new(cuts.to_vec()),
+            what,
+            broken: AtomicU64::new(0),
+            open: Mutex::default(),
+        });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for guest in listener.incoming().map_while(Result::ok) {
                 let Ok(to) = TcpStream::connect(host) else { continue };
-                let mut open = serving.open.lock().unwrap();
-                open.extend([guest.try_clone().unwrap(), to.try_clone().unwrap()]);
+                serving.open.lock().unwrap().push([guest.try_clone().unwrap(), to.try_clone().unwrap()]);
                 for (from, to, up) in [(guest.try_clone().unwrap(), to.try_clone().unwrap(), true), (to, guest, false)]
                 {
                     let shared = Arc::clone(&serving);
@@ -48,6 +72,11 @@ impl Proxy {
     /// Bytes that have passed to the host, and from it.
     pub fn passed(&self) -> (u64, u64) {
         (self.shared.up.load(Ordering::SeqCst), self.shared.down.load(Ordering::SeqCst))
+    }
+
+    /// How many connections were cut.
+    pub fn broken(&self) -> u64 {
+        self.shared.broken.load(Ordering::SeqCst)
     }
 
     /// How many cuts are still to come.
@@ -75,7 +104,10 @@ impl Shared {
         let passed = self.up.load(Ordering::SeqCst) + self.down.load(Ordering::SeqCst);
         if cuts.first().is_some_and(|cut| passed >= *cut) {
             cuts.remove(0);
-            for stream in self.open.lock().unwrap().drain(..) {
+            let mut open = self.open.lock().unwrap();
+            let first = if self.what == Cut::Lanes { 1.min(open.len()) } else { 0 };
+            self.broken.fetch_add((open.len() - first) as u64, Ordering::SeqCst);
+            for stream in open.drain(first..).flatten() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }

@@ -14,8 +14,8 @@ use crate::session::error::SessionError;
 use crate::session::visit::open_lane;
 use crate::transfer::LaneError;
 use crate::wire::{
-    Chunk, Codec, Entry, EntryKind, Go, Hello, Kind, LANES_CAP, Message, Method, Offer, OfferEnd, Open as Opening,
-    Page, Ping, Proof, RefuseCode, Stored, StoredItem, VERSION, Verdicts, Withdraw, frame,
+    Chunk, Codec, Entry, EntryKind, Go, Hello, Kind, LANE_NUMBERS, LANES_CAP, Message, Method, Offer, OfferEnd,
+    Open as Opening, Page, Ping, Proof, RefuseCode, Stored, StoredItem, VERSION, Verdicts, Withdraw, frame,
 };
 
 type Client = Conn<TlsStream<TcpStream>>;
@@ -195,7 +195,7 @@ async fn lanes_are_let_in_by_the_sessions_secret_key_and_number_alone() {
     // Another session's name.
     assert_eq!(refused(open_lane(&visit.lane_way(), &key, [0; 16], 0).await), RefuseCode::Pairing);
     // A number that no session has.
-    assert_eq!(refused(open_lane(&visit.lane_way(), &key, go.session, LANES_CAP).await), RefuseCode::Malformed);
+    assert_eq!(refused(open_lane(&visit.lane_way(), &key, go.session, LANE_NUMBERS).await), RefuseCode::Malformed);
     drop(visit);
     assert_eq!(open.ended().await, Err(ExitCode::Incomplete));
     open.still_works().await;

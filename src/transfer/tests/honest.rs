@@ -4,7 +4,7 @@ use std::thread;
 use super::*;
 use crate::store::StoreError;
 use crate::transfer::{LaneError, send_lane};
-use crate::wire::{CHUNK_LEN, Fault, LaneEnd, Verdict, frame};
+use crate::wire::{CHUNK_LEN, Fault, Verdict};
 
 /// Sends everything over `lanes` lanes of pipes that hold `capacity` bytes, and checks it.
 fn passes(contents: &[Vec<u8>], capacity: usize, lanes: usize) {
@@ -25,7 +25,7 @@ fn passes_with(contents: &[Vec<u8>], capacity: usize, lanes: usize, most: u16, c
             let lane = receive_on(theirs, &receiver.incoming);
             let outgoing = &outgoing;
             scope.spawn(move || {
-                send_lane(&mut ours, outgoing).unwrap();
+                send_lane(&mut ours, outgoing, 0).unwrap();
                 lane.join().unwrap().unwrap();
             });
         }
@@ -62,9 +62,9 @@ fn files_of_every_awkward_size_arrive_exactly() {
 /// All that a sender says of one file to a receiver that only listens.
 fn said(content: &[u8], compress: Compress) -> Vec<u8> {
     let source = Source::of(&[content.to_vec()]);
-    let mut script = Script::new(frame(&LaneEnd));
-    send_lane(&mut script, &source.outgoing_with(|_| Verdict::Take, compress)).unwrap();
-    script.told
+    let mut listener = Listener::default();
+    send_lane(&mut listener, &source.outgoing_with(|_| Verdict::Take, compress), 0).unwrap();
+    listener.told
 }
 
 /// Bytes without any pattern, by xorshift (Marsaglia, 2003).
@@ -140,7 +140,7 @@ fn nothing_to_send_ends_the_lane_in_order() {
     for _ in 0..2 {
         let (mut ours, theirs) = duplex(64);
         let lane = receive_on(theirs, &receiver.incoming);
-        send_lane(&mut ours, &outgoing).unwrap();
+        send_lane(&mut ours, &outgoing, 0).unwrap();
         lane.join().unwrap().unwrap();
     }
 }
@@ -192,7 +192,7 @@ fn meddled_while(compress: Compress, meddle: impl Fn(&std::path::Path)) {
     // Before its second chunk is read, however short the first one was on the wire.
     let after = if compress == Compress::Never { CHUNK_LEN as usize / 2 } else { 1 };
     let mut stream = Meddling { end, after, meddle: Some(|| meddle(&victim)) };
-    send_lane(&mut stream, &outgoing).unwrap();
+    send_lane(&mut stream, &outgoing, 0).unwrap();
     lane.join().unwrap().unwrap();
     let [first, second, third] = receiver.outcomes(3).try_into().unwrap();
     let Outcome::NotStored(not) = first else { panic!("{first:?}") };
@@ -235,7 +235,7 @@ fn a_small_file_that_has_gone_is_withdrawn_and_its_pack_still_goes() {
     let outgoing = source.outgoing();
     let (mut ours, theirs) = duplex(64);
     let lane = receive_on(theirs, &receiver.incoming);
-    send_lane(&mut ours, &outgoing).unwrap();
+    send_lane(&mut ours, &outgoing, 0).unwrap();
     lane.join().unwrap().unwrap();
     let outcomes = receiver.outcomes(3);
     assert!(matches!(outcomes[1], Outcome::NotStored(_)));
@@ -252,7 +252,7 @@ fn a_stopped_lane_ends_at_its_next_step() {
     receiver.incoming.stop();
     let (mut ours, theirs) = duplex(4 * 1024 * 1024);
     assert!(matches!(receive_on(theirs, &receiver.incoming).join().unwrap(), Err(LaneError::Stopped)));
-    assert!(send_lane(&mut ours, &outgoing).is_err());
+    assert!(send_lane(&mut ours, &outgoing, 0).is_err());
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn what_the_receiver_holds_is_sent_only_if_it_differs() {
     let outgoing = source.outgoing_as(|id| Verdict::Have(theirs(id)));
     let (mut ours, lane) = duplex(64 * 1024);
     let lane = receive_on(lane, &receiver.incoming);
-    send_lane(&mut ours, &outgoing).unwrap();
+    send_lane(&mut ours, &outgoing, 0).unwrap();
     lane.join().unwrap().unwrap();
     for (id, outcome) in receiver.outcomes(contents.len()).into_iter().enumerate() {
         let stored = matches!(outcome, Outcome::Stored { .. });

@@ -2,20 +2,13 @@
 
 use super::*;
 use crate::transfer::{LaneError, send_lane};
-use crate::wire::{CHUNK_LEN, FileEnd, HEADER_LEN, Header, Kind, LaneEnd, Message, Ping, frame};
+use crate::wire::{CHUNK_LEN, FileEnd, Kind, Message, Ping, Taken, frame};
 
-/// What a sender says to a receiver that only ends the lane.
+/// What a sender says to a receiver that only listens.
 fn said(outgoing: &Outgoing) -> Vec<(Kind, Vec<u8>)> {
-    let mut script = Script::new(frame(&LaneEnd));
-    send_lane(&mut script, outgoing).unwrap();
-    let mut rest = script.told.as_slice();
-    let mut frames = Vec::new();
-    while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
-        let header = Header::parse(*header).unwrap();
-        frames.push((header.kind, after[..header.len].to_vec()));
-        rest = &after[header.len..];
-    }
-    frames
+    let mut listener = Listener::default();
+    send_lane(&mut listener, outgoing, 0).unwrap();
+    listener.frames()
 }
 
 fn kinds(frames: &[(Kind, Vec<u8>)]) -> Vec<Kind> {
@@ -72,7 +65,7 @@ fn a_hash_is_given_out_once_and_not_before_the_file_was_sent() {
 #[test]
 fn anything_but_the_end_of_the_lane_is_refused() {
     let source = Source::of(&[pattern(10)]);
-    let ended = send_lane(&mut Script::new(frame(&Ping)), &source.outgoing());
+    let ended = send_lane(&mut Script::new(frame(&Ping)), &source.outgoing(), 0);
     assert!(matches!(ended, Err(LaneError::Misplaced { kind: Kind::Ping, .. })));
 }
 
@@ -81,8 +74,59 @@ fn a_receiver_that_hangs_up_ends_the_lane_as_cut() {
     let source = Source::of(&[pattern(3 * CHUNK_LEN)]);
     let (mut ours, theirs) = duplex(64);
     drop(theirs);
-    let ended = send_lane(&mut ours, &source.outgoing());
+    let ended = send_lane(&mut ours, &source.outgoing(), 0);
     assert!(matches!(ended, Err(LaneError::Cut(_))));
-    let ended = send_lane(&mut Script::new(Vec::new()), &source.outgoing());
+    let ended = send_lane(&mut Script::new(Vec::new()), &source.outgoing(), 0);
     assert!(matches!(ended, Err(LaneError::Cut(_))), "it must read everything before it may close");
+}
+
+#[test]
+fn a_word_that_nothing_was_said_for_is_refused() {
+    let source = Source::of(&[pattern(10)]);
+    let twice = [frame(&Taken), frame(&Taken)].concat();
+    let ended = send_lane(&mut Script::new(twice), &source.outgoing(), 0);
+    assert!(matches!(ended, Err(LaneError::Misplaced { kind: Kind::Taken, .. })));
+}
+
+#[test]
+fn an_end_before_everything_is_taken_is_refused() {
+    let source = Source::of(&[pattern(10)]);
+    let ended = send_lane(&mut Script::new(frame(&crate::wire::LaneEnd)), &source.outgoing(), 0);
+    assert!(matches!(ended, Err(LaneError::Misplaced { kind: Kind::LaneEnd, .. })));
+}
+
+#[test]
+fn no_more_than_a_chunk_waits_to_be_taken_when_another_begins() {
+    let source = Source::of(&[pattern(9 * CHUNK_LEN)]);
+    let mut script = Script::new([frame(&Taken), frame(&Taken)].concat());
+    let ended = send_lane(&mut script, &source.outgoing(), 0);
+    assert!(matches!(ended, Err(LaneError::Cut(_))), "it waits for a third word");
+    let listener = Listener { told: script.told, ..Listener::default() };
+    let chunks = listener.frames().iter().filter(|(kind, _)| *kind == Kind::Chunk).count();
+    assert_eq!(chunks, 4, "two that are taken, one on its way, and the next");
+}
+
+#[test]
+fn what_was_on_its_way_on_a_lost_lane_is_said_again_and_nothing_else() {
+    let contents = [pattern(10), pattern(5 * CHUNK_LEN + 3)];
+    let source = Source::of(&contents);
+    let outgoing = source.outgoing();
+    let mut script = Script::new([frame(&Taken), frame(&Taken)].concat());
+    assert!(send_lane(&mut script, &outgoing, 7).is_err());
+    let first = Listener { told: script.told, ..Listener::default() };
+    assert!(!outgoing.say_again(6), "another lane was not lost");
+    assert!(outgoing.say_again(7));
+    let rest = said(&outgoing);
+    let chunks = |frames: &[(Kind, Vec<u8>)]| -> Vec<u64> {
+        let chunks = frames.iter().filter(|frame| frame.0 == Kind::Chunk);
+        chunks.map(|frame| crate::wire::Chunk::decode(&frame.1).unwrap().offset / CHUNK_LEN).collect()
+    };
+    let (before, mut after) = (chunks(&first.frames()), chunks(&rest));
+    // The pack and the first chunk were taken; of the others, those on their way come again, then the rest.
+    assert_eq!(before, [0, 1, 2]);
+    after.sort_unstable();
+    assert_eq!(after, [1, 2, 3, 4, 5]);
+    assert!(!rest.iter().any(|frame| frame.0 == Kind::Pack));
+    assert_eq!(rest.iter().filter(|frame| frame.0 == Kind::FileEnd).count(), 1);
+    assert_eq!(outgoing.bytes(), 13 + 5 * CHUNK_LEN);
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::{Compress, Incoming, Manner, Outcome, Outgoing, receive_lane};
 use crate::names::RelPath;
 use crate::store::{Folder, IfExists, Intake, PlannedEntry, PlannedKind, SourceEntry, SourceKind, WalkOptions, walk};
-use crate::wire::Verdict;
+use crate::wire::{HEADER_LEN, Header, Kind, LaneEnd, Taken, Verdict, frame};
 
 mod honest;
 mod hostile_receiver;
@@ -31,9 +31,10 @@ struct End {
     to: Arc<Pipe>,
 }
 
+/// A sender's end, and a receiver's: what that one says fits into any socket, and so into this pipe.
 fn duplex(capacity: usize) -> (End, End) {
-    let pipe = || Arc::new(Pipe { state: Mutex::default(), changed: Condvar::new(), capacity });
-    let (there, back) = (pipe(), pipe());
+    let pipe = |capacity| Arc::new(Pipe { state: Mutex::default(), changed: Condvar::new(), capacity });
+    let (there, back) = (pipe(capacity), pipe(capacity.max(4 * 1024)));
     (End { from: Arc::clone(&back), to: Arc::clone(&there) }, End { from: there, to: back })
 }
 
@@ -102,6 +103,57 @@ impl Write for Script {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A receiver that takes whatever it is told, and keeps that.
+#[derive(Default)]
+struct Listener {
+    told: Vec<u8>,
+    says: Cursor<Vec<u8>>,
+    /// How many things it has said to have taken.
+    said: usize,
+}
+
+impl Read for Listener {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.says.position() == self.says.get_ref().len() as u64 {
+            // What is heard is asked for only when it is due.
+            let over = self.told.ends_with(&frame(&LaneEnd)) && self.said == self.things();
+            self.said += usize::from(!over);
+            self.says = Cursor::new(if over { frame(&LaneEnd) } else { frame(&Taken) });
+        }
+        self.says.read(buffer)
+    }
+}
+
+impl Write for Listener {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.told.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Listener {
+    /// The frames that it was told.
+    fn frames(&self) -> Vec<(Kind, Vec<u8>)> {
+        let (mut rest, mut frames) = (self.told.as_slice(), Vec::new());
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let header = Header::parse(*header).unwrap();
+            let Some(payload) = after.get(..header.len) else { break };
+            frames.push((header.kind, payload.to_vec()));
+            rest = &after[header.len..];
+        }
+        frames
+    }
+
+    /// How many things there are to take in what it was told.
+    fn things(&self) -> usize {
+        let begins = |kind| matches!(kind, Kind::Chunk | Kind::Pack | Kind::FileEnd | Kind::Withdraw);
+        self.frames().iter().filter(|(kind, _)| begins(*kind)).count()
     }
 }
 

@@ -91,6 +91,7 @@ fn the_document_lists_every_limit_with_its_number() {
         ("TEXT_CAP", TEXT_CAP as u64),
         ("VERSIONS_CAP", VERSIONS_CAP as u64),
         ("LANES_CAP", u64::from(LANES_CAP)),
+        ("LANE_NUMBERS", u64::from(LANE_NUMBERS)),
         ("STORED_CAP", STORED_CAP as u64),
         ("RANGES_CAP", RANGES_CAP as u64),
     ];

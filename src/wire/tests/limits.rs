@@ -27,7 +27,7 @@ fn the_largest_message_of_each_kind_fits_its_frame() {
     let versions: Vec<u16> = (0..VERSIONS_CAP as u16).collect();
     fits(&Open {
         versions: versions.clone(),
-        method: Method::Lane { session: [0xff; 16], lane: LANES_CAP - 1, proof: [0xff; 32] },
+        method: Method::Lane { session: [0xff; 16], lane: LANE_NUMBERS - 1, proof: [0xff; 32] },
     });
     fits(&Open { versions: versions.clone(), method: Method::Resume { key_id: [0xff; 16], proof: [0xff; 32] } });
     fits(&Hello {

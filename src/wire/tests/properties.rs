@@ -51,7 +51,7 @@ fn open() -> impl Strategy<Value = Open> {
         any::<([u8; 16], [u8; 32])>().prop_map(|(key_id, proof)| Method::Resume { key_id, proof }),
         Just(Method::Code),
         Just(Method::Device),
-        (any::<([u8; 16], [u8; 32])>(), 0..LANES_CAP).prop_map(|((session, proof), lane)| Method::Lane {
+        (any::<([u8; 16], [u8; 32])>(), 0..LANE_NUMBERS).prop_map(|((session, proof), lane)| Method::Lane {
             session,
             lane,
             proof
@@ -256,6 +256,11 @@ proptest! {
     #[test]
     fn a_finished_comes_back(files in any::<u32>(), bytes in any::<u64>()) {
         comes_back(&Finished { files, bytes })?;
+    }
+
+    #[test]
+    fn a_lost_lane_comes_back(lane in 0..LANE_NUMBERS) {
+        comes_back(&LaneLost { lane })?;
     }
 
     #[test]

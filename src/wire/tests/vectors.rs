@@ -136,7 +136,7 @@ macro_rules! told_as_nothing {
         })+
     };
 }
-told_as_nothing!(LaneEnd Ping Bye);
+told_as_nothing!(LaneEnd Taken Ping Bye);
 
 impl Told for Confirm {
     fn told(&self) -> Value {
@@ -276,6 +276,12 @@ impl Told for NotStored {
 impl Told for Finished {
     fn told(&self) -> Value {
         json!({ "files": self.files, "bytes": self.bytes })
+    }
+}
+
+impl Told for LaneLost {
+    fn told(&self) -> Value {
+        json!({ "lane": self.lane })
     }
 }
 
