@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -239,6 +240,41 @@ pub struct Finding {
     pub address: Option<SocketAddr>,
 }
 
+/// Somebody in a room. `from` is whatever it calls itself; `id` is what it proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Speaker {
+    /// The name that it gave itself, already inert.
+    pub from: String,
+    /// Key mark of its key.
+    pub id: String,
+    /// Its number in the room.
+    pub member: u32,
+    /// Whether somebody else in the room is called the same, so that only `id` tells them apart.
+    pub double: bool,
+    /// Whether it is this end itself.
+    pub own: bool,
+}
+
+/// Files that somebody offers to everybody in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomOffer {
+    /// Its number, as `/get` takes it.
+    pub offer: u32,
+    /// Who offers.
+    #[serde(flatten)]
+    pub by: Speaker,
+    /// What it is called, already inert.
+    pub name: String,
+    /// How many files.
+    pub files: u32,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
 /// Something that happened. See `docs/guide.md` for each event as a script sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -375,9 +411,48 @@ pub enum Event {
     /// A message of the room.
     Message {
         /// Who said it.
-        from: String,
+        #[serde(flatten)]
+        by: Speaker,
         /// What was said.
         text: String,
+        /// Its place in the order of the room, which counts everything that happens there.
+        number: u64,
+        /// When, by the clock of the room's host.
+        #[serde(serialize_with = "rfc3339")]
+        time: SystemTime,
+    },
+    /// Somebody came into the room; this end itself is told of too.
+    Joined {
+        /// Who.
+        #[serde(flatten)]
+        by: Speaker,
+    },
+    /// Somebody left the room.
+    Left {
+        /// Who.
+        #[serde(flatten)]
+        by: Speaker,
+    },
+    /// Somebody offers files to everybody in the room.
+    Shared(RoomOffer),
+    /// Such an offer is over.
+    Unshared {
+        /// The number of the offer.
+        offer: u32,
+    },
+    /// Who is in the room and what there is to take: at the beginning, after a cut, and when asked for.
+    Room {
+        /// Everybody who is here.
+        members: Vec<Speaker>,
+        /// What there is.
+        offers: Vec<RoomOffer>,
+        /// How many lines were said while this end was away and are lost to it.
+        missed: u64,
+    },
+    /// The connection to the room was cut, and is tried again.
+    Cut {
+        /// Why.
+        reason: String,
     },
     /// The command is over.
     Closed {
@@ -438,6 +513,15 @@ pub enum Question {
         /// What is offered.
         offer: Offer,
         /// A sentence that belongs above the question, e.g. why `--yes` did not answer it.
+        note: Option<String>,
+    },
+    /// Let somebody into the room?
+    Join {
+        /// Who wants to come in.
+        peer: Peer,
+        /// What the pairing proves.
+        label: Label,
+        /// A sentence that belongs above the question.
         note: Option<String>,
     },
     /// Is the same code on the other screen?

@@ -16,10 +16,11 @@
 //! | 2 | `net` | addresses worth a QR, listen and sniff, dial, discovery | wire classic names pairing |
 //! | 3 | `doctor` | what stands between this machine and the room: facts, judged, with what to do | names events net |
 //! | 3 | `transfer` | the data plane: lanes, chunks, hash tree | wire names store events |
-//! | 4 | `session` | the control plane of one paired connection: offer, accept, stored | wire classic names events store pairing net transfer |
-//! | 5 | `web` | the web dialect: the page, its sealed requests, curl | names events store pairing net transfer session |
+//! | 3 | `room` | the chat room: who is in it, the one order of what is said, what a person types | wire names events |
+//! | 4 | `session` | the control plane of one paired connection: offer, accept, stored | wire classic names events store pairing net transfer room |
+//! | 5 | `web` | the web dialect: the page, its sealed requests, curl | wire names events store pairing net transfer room session |
 //! | 6 | `ui` | the person: the sole owner of standard output and error | names events |
-//! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer session web ui automation |
+//! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer room session web ui automation |
 
 pub mod automation;
 pub mod classic;
@@ -29,6 +30,7 @@ pub mod events;
 pub mod names;
 pub mod net;
 pub mod pairing;
+pub mod room;
 pub mod session;
 pub mod store;
 pub mod transfer;

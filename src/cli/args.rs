@@ -41,6 +41,8 @@ pub(super) enum Command {
     Completions(Completions),
     /// Print the manual page
     Man,
+    /// Talk and share files in a room: host one, or join one
+    Chat(Chat),
 }
 
 /// Flags of every command.
@@ -213,6 +215,23 @@ pub(super) struct Completions {
     /// For which shell
     #[arg(value_name = "SHELL")]
     pub(super) shell: Shell,
+}
+
+/// `qrdrop chat`.
+#[derive(Debug, Args)]
+pub(super) struct Chat {
+    /// Where files that you take go
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(super) folder: PathBuf,
+    /// Join that room: its name, its link, ip[:port], or @FILE to read the last link there. Without it others join yours
+    #[arg(long, value_name = "TARGET", hide_env_values = true, env = "QRDROP_TO")]
+    pub(super) to: Option<String>,
+    /// Add every message to this file, for you alone; without it none is kept
+    #[arg(long, value_name = "FILE", env = "QRDROP_HISTORY")]
+    pub(super) history: Option<PathBuf>,
+    /// How the port is open.
+    #[command(flatten)]
+    pub(super) hosting: Hosting,
 }
 
 /// Makes the choices of one flag from those of a room.

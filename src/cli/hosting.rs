@@ -22,7 +22,7 @@ use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, Kind, port_is_share
 use crate::net::listen::{Bound, DEFAULT_PORT, PortChoice, bind};
 use crate::net::watch::Watch;
 use crate::pairing::{Identity, LinkKind};
-use crate::session::{Classic, Ended, Host, Inbox, Outbox};
+use crate::session::{Classic, Ended, Host, Inbox, Outbox, RoomHost};
 use crate::store::write_secret_file;
 use crate::ui::{HostKey, QrChoice, Ui, qr};
 use crate::web::Web;
@@ -48,6 +48,8 @@ pub(super) enum Hosted {
     Inbox(Arc<Inbox>),
     /// They fetch.
     Outbox(Arc<Outbox>),
+    /// They talk.
+    Room(Arc<RoomHost>),
 }
 
 impl Hosted {
@@ -56,6 +58,7 @@ impl Hosted {
         let visitor = match &self {
             Hosted::Inbox(inbox) => inbox.serve(arrival).await,
             Hosted::Outbox(outbox) => outbox.serve(arrival).await,
+            Hosted::Room(room) => room.serve(arrival).await,
         };
         if let (Some(web), Some(visitor)) = (web, visitor) {
             web.serve(visitor).await;
@@ -66,6 +69,7 @@ impl Hosted {
         match self {
             Hosted::Inbox(_) => Kind::Inbox,
             Hosted::Outbox(_) => Kind::Outbox,
+            Hosted::Room(_) => Kind::Room,
         }
     }
 
@@ -81,6 +85,8 @@ pub(super) struct Purpose {
     pub(super) web: Arc<Web>,
     /// Whether the first transfer that comes out well is the last.
     pub(super) first_ends: bool,
+    /// Whether single keys mean something, because no lines are typed.
+    pub(super) single_keys: bool,
     pub(super) display: Display,
 }
 
@@ -161,6 +167,11 @@ impl<'a> Door<'a> {
         Ok(Door { hosting, ui, name, bound, only, watch, endings, host })
     }
 
+    /// The address that the code will begin with.
+    pub(super) fn address(&self) -> IpAddr {
+        self.watch.current()[0].ip
+    }
+
     /// Lets everybody in, until there is a reason to leave; `otherwise` is one.
     pub(super) async fn attend<T>(
         self,
@@ -169,7 +180,7 @@ impl<'a> Door<'a> {
         otherwise: impl Future<Output = T>,
     ) -> Result<Attended<T>, Failed> {
         let Door { hosting, ui, name, bound, only, watch, endings, host } = self;
-        let Purpose { hosted, web, first_ends, display } = purpose;
+        let Purpose { hosted, web, first_ends, single_keys, display } = purpose;
         let (port, found) = (bound.port(), watch.current().to_vec());
         let mut invitation = Invitation { hosting, host: &host, ui, name, display, port, chosen: 0, found };
         invitation.write_files()?;
@@ -190,6 +201,7 @@ impl<'a> Door<'a> {
             doors,
             advert,
             interrupted,
+            single_keys,
             outcomes: Outcomes { first_ends, succeeded: false, failed: HashMap::new() },
         };
         if hosting.curl {
@@ -390,6 +402,7 @@ struct Attending {
     doors: Doors,
     advert: Option<Advert>,
     interrupted: watch::Receiver<bool>,
+    single_keys: bool,
     outcomes: Outcomes,
 }
 
@@ -404,7 +417,7 @@ struct Outcomes {
 impl Attending {
     async fn attend<T>(&mut self, invitation: &mut Invitation<'_>, otherwise: impl Future<Output = T>) -> Left<T> {
         let host = invitation.host;
-        let mut keys = invitation.ui.keys();
+        let mut keys = if self.single_keys { invitation.ui.keys() } else { mpsc::channel(1).1 };
         let deadline = invitation.hosting.timeout.map(|timeout| Instant::now() + timeout);
         let mut edition = host.edition();
         let mut otherwise = pin!(otherwise);

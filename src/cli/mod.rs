@@ -1,6 +1,7 @@
 //! Arguments to decisions to wiring: one file for each command.
 
 mod args;
+mod chat;
 mod definitions;
 mod doctor;
 mod fetch;
@@ -64,6 +65,7 @@ async fn dispatch(parsed: Parsed) -> ExitCode {
         qr: match &cli.command {
             Command::Receive(receive) => receive.hosting.qr.into(),
             Command::Send(send) => send.hosting.qr.into(),
+            Command::Chat(chat) => chat.hosting.qr.into(),
             _ => Default::default(),
         },
         ask_timeout: cli.common.ask_timeout,
@@ -91,6 +93,7 @@ async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
         },
         Command::Send(send) => send::run(send, &common, ui, &reporter).await,
         Command::List(list) => list::run(list, &common, ui).await,
+        Command::Chat(chat) => chat::run(chat, &common, ui, &reporter).await,
         Command::Doctor(doctor) => doctor::run(doctor, &common, ui).await,
         Command::Completions(completions) => Ok(definitions::print(&definitions::completions(completions.shell), ui)),
         Command::Man => Ok(definitions::print(&definitions::manual_page(), ui)),

@@ -50,7 +50,7 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>, reporte
             true => "on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code",
         },
     };
-    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: receive.once, display };
+    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: receive.once, single_keys: true, display };
     let attended = door.attend(purpose, interrupted.clone(), std::future::pending::<Infallible>()).await?;
     if matches!(attended.left, Left::Done) {
         unless_interrupted(ui.text_is_dealt_with(), interrupted).await;

@@ -193,8 +193,13 @@ impl Sending<'_> {
         let (entries, left) = (Arc::new(walked.entries.clone()), left_out(&walked));
         let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules, memory);
         let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);
-        let purpose =
-            Purpose { hosted: Hosted::Outbox(Arc::clone(&outbox)), web, first_ends: !self.send.keep, display };
+        let purpose = Purpose {
+            hosted: Hosted::Outbox(Arc::clone(&outbox)),
+            web,
+            first_ends: !self.send.keep,
+            single_keys: true,
+            display,
+        };
         let attended = door.attend(purpose, self.interrupted.clone(), self.picked()).await?;
         let nobody = |message: &str, hint: &str| Err(failed(Failure::new(ExitCode::Nobody, message, hint)));
         if attended.succeeded && attended.failed.is_none() {
@@ -243,7 +248,7 @@ fn offers(walked: &Walk, text: bool) -> String {
 }
 
 /// What is not sent, as (name, reason).
-fn left_out(walked: &Walk) -> Vec<(String, String)> {
+pub(super) fn left_out(walked: &Walk) -> Vec<(String, String)> {
     let all = walked.left_out.iter().chain(&walked.unreadable);
     all.map(|left| (shown(left), left.reason.clone())).collect()
 }

@@ -47,6 +47,7 @@ impl Receiver {
         match &self.target {
             Target::Invited(invitation) => vec![invitation.address],
             Target::Unproven(addresses) => addresses.clone(),
+            Target::Known(address, _) => vec![*address],
         }
     }
 }

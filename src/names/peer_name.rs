@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::component::cut;
+use super::rel_path::collision_key;
 use super::shown::inert;
 
 /// Characters of a device name: as many as a label of DNS has, which mDNS makes of it.
@@ -20,6 +21,11 @@ impl PeerName {
         let chars = inert.char_indices().nth(PEER_NAME_CHARS_MAX).map_or(inert.len(), |(index, _)| index);
         let name = cut(&inert, chars.min(PEER_NAME_BYTES_MAX)).trim_end();
         PeerName(if name.is_empty() { "unnamed".to_owned() } else { name.to_owned() })
+    }
+
+    /// Equal for names that a person takes for the same: case, composition and joiners aside.
+    pub fn collision_key(&self) -> String {
+        collision_key(&self.0)
     }
 
     /// The name.

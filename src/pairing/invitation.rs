@@ -84,6 +84,16 @@ impl Invitation {
         Invitation { kind, address, token, receiver: receiver.prefix() }
     }
 
+    /// What it carries of its maker's key.
+    pub fn receiver(&self) -> &[u8; PREFIX_BYTES] {
+        &self.receiver
+    }
+
+    /// Whether it is one of the holder of that key.
+    pub fn is_of(&self, key: &Fingerprint) -> bool {
+        self.receiver == key.prefix()
+    }
+
     /// Reads a link. White space around it is forgiven (pasting adds it), as is the case of the scheme; nothing else.
     ///
     /// `https://` is read as [`LinkKind::Http`]: a host with a page in TLS shows it, the token is the same one, and our

@@ -1,11 +1,12 @@
 //! The control connection: whole frames over an async stream, nothing buffered that has no place in this phase.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Interval, interval_at, timeout, timeout_at};
 use tokio_rustls::{client, server};
 
@@ -44,6 +45,10 @@ pub(super) struct Conn<S> {
     /// Bytes that are read in one go beyond the frame that is due.
     ahead: usize,
     heard: Instant,
+    /// Frames that [`Conn::converse`] has still to write.
+    unsent: Vec<u8>,
+    /// Since when none of them could be written; `None` when all are, and are flushed.
+    stuck: Option<Instant>,
 }
 
 /// A stream of frames, over a transport whose bytes matter no more once this end has closed.
@@ -78,7 +83,8 @@ pub(super) fn pings() -> Interval {
 
 impl<S: Channel> Conn<S> {
     pub(super) fn new(stream: S) -> Self {
-        Conn { stream, read: Vec::new(), taken: 0, ahead: STEP, heard: Instant::now() }
+        let now = Instant::now();
+        Conn { stream, read: Vec::new(), taken: 0, ahead: STEP, heard: now, unsent: Vec::new(), stuck: None }
     }
 
     /// Reads no byte beyond the frame that is due, so that whatever follows can be read from the stream itself.
@@ -95,7 +101,11 @@ impl<S: Channel> Conn<S> {
     }
 
     pub(super) async fn send<M: Message>(&mut self, message: &M) -> Result<(), SessionError> {
-        for step in frame(message).chunks(STEP) {
+        // What was queued comes first, or the peer would read one frame inside another.
+        let mut frames = std::mem::take(&mut self.unsent);
+        self.stuck = None;
+        frames.extend(frame(message));
+        for step in frames.chunks(STEP) {
             let write = async {
                 self.stream.write_all(step).await?;
                 self.stream.flush().await
@@ -150,25 +160,36 @@ impl<S: Channel> Conn<S> {
         self.recv(|kind| kind == M::KIND).await?.decode()
     }
 
+    /// The length of the frame that is due, as far as it is known: of its header at least.
+    fn due(&self) -> Result<usize, SessionError> {
+        match self.read[self.taken..].first_chunk::<HEADER_LEN>() {
+            Some(bytes) => Ok(HEADER_LEN + Header::parse(*bytes).map_err(SessionError::bad_frame)?.len),
+            None => Ok(HEADER_LEN),
+        }
+    }
+
+    /// The frame that is due, if it has been read whole. Its kind is checked as soon as its header is there.
+    fn buffered(&mut self, allowed: &impl Fn(Kind) -> bool) -> Result<Option<Frame>, SessionError> {
+        let unread = &self.read[self.taken..];
+        let Some(bytes) = unread.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let header = Header::parse(*bytes).map_err(SessionError::bad_frame)?;
+        if !allowed(header.kind) && !matches!(header.kind, Kind::Ping | Kind::Refuse) {
+            return Err(SessionError::misplaced(header.kind));
+        }
+        let end = HEADER_LEN + header.len;
+        let Some(payload) = unread.get(HEADER_LEN..end) else { return Ok(None) };
+        let payload = payload.to_vec();
+        self.taken += end;
+        Ok(Some(Frame { kind: header.kind, payload }))
+    }
+
     /// The next frame of any allowed kind, pings and refusals among them. A peer that says nothing is given up.
     async fn next(&mut self, allowed: &impl Fn(Kind) -> bool) -> Result<Frame, SessionError> {
         loop {
-            let unread = &self.read[self.taken..];
-            let mut due = HEADER_LEN;
-            if let Some(bytes) = unread.first_chunk::<HEADER_LEN>() {
-                let header = Header::parse(*bytes).map_err(SessionError::bad_frame)?;
-                if !allowed(header.kind) && !matches!(header.kind, Kind::Ping | Kind::Refuse) {
-                    return Err(SessionError::misplaced(header.kind));
-                }
-                let end = HEADER_LEN + header.len;
-                if let Some(payload) = unread.get(HEADER_LEN..end) {
-                    let payload = payload.to_vec();
-                    self.taken += end;
-                    return Ok(Frame { kind: header.kind, payload });
-                }
-                due = end;
+            if let Some(frame) = self.buffered(allowed)? {
+                return Ok(frame);
             }
-            let most = due - unread.len() + self.ahead;
+            let most = self.due()? - (self.read.len() - self.taken) + self.ahead;
             // Once for each read, not for each frame: a flood of pings would make that costly.
             self.read.drain(..self.taken);
             self.taken = 0;
@@ -180,6 +201,76 @@ impl<S: Channel> Conn<S> {
             }
             self.heard = Instant::now();
         }
+    }
+
+    /// Leaves frames to [`Conn::converse`].
+    pub(super) fn queue(&mut self, frames: &[u8]) {
+        self.stuck.get_or_insert_with(Instant::now);
+        self.unsent.extend_from_slice(frames);
+    }
+
+    /// Whether everything that was queued is written.
+    pub(super) fn is_drained(&self) -> bool {
+        self.stuck.is_none()
+    }
+
+    /// Reads and writes at once, so that two ends that both have much to say can't wait for each other: the next frame
+    /// whose kind `allowed` accepts, or `None` when everything that was queued is written. With `hear` down nothing is
+    /// read. Cancel-safe.
+    pub(super) async fn converse(
+        &mut self,
+        hear: bool,
+        allowed: impl Fn(Kind) -> bool,
+    ) -> Result<Option<Frame>, SessionError> {
+        loop {
+            if hear && let Some(frame) = self.buffered(&allowed)? {
+                match frame.kind {
+                    Kind::Ping => _ = frame.decode::<Ping>()?,
+                    Kind::Refuse => return Err(SessionError::refused(frame.decode::<Refuse>()?)),
+                    _ => return Ok(Some(frame)),
+                }
+                continue;
+            }
+            let limit = if hear { self.heard + SILENCE } else { Instant::now() + SILENCE };
+            let limit = self.stuck.map_or(limit, |since| limit.min(since + SILENCE));
+            let turn = timeout_at(limit, poll_fn(|cx| self.poll_turn(hear, cx))).await;
+            if turn.map_err(|_| SessionError::Silent)?.map_err(SessionError::Cut)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// `true` when the last of what was queued is written, `false` when something was read.
+    fn poll_turn(&mut self, hear: bool, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while !self.unsent.is_empty() {
+            let step = self.unsent.len().min(STEP);
+            match Pin::new(&mut self.stream).poll_write(cx, &self.unsent[..step])? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => {
+                    self.unsent.drain(..written);
+                    self.stuck = Some(Instant::now());
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.stuck.is_some() && Pin::new(&mut self.stream).poll_flush(cx)?.is_ready() && self.unsent.is_empty() {
+            self.stuck = None;
+            return Poll::Ready(Ok(true));
+        }
+        if !hear {
+            return Poll::Pending;
+        }
+        let mut bytes = [0; STEP];
+        let mut space = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        if space.filled().is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.read.drain(..self.taken);
+        self.taken = 0;
+        self.read.extend_from_slice(space.filled());
+        self.heard = Instant::now();
+        Poll::Ready(Ok(false))
     }
 
     /// Says why, as far as the peer still listens, and closes.

@@ -1,6 +1,6 @@
 //! Who is taken without asking, and what a person is asked.
 
-use crate::events::{Answer, Label, NoReason, Offer, Question, Reporter, Way};
+use crate::events::{Answer, Label, NoReason, Offer, Peer, Question, Reporter, Way};
 use crate::wire::{Refuse, RefuseCode, VERSION};
 
 /// How far a way of pairing is trusted when nobody is asked: what `--yes` compares with (product.md 5).
@@ -49,7 +49,26 @@ pub(super) async fn consent(
         return Ok(());
     }
     let note = note(way, yes, standing).map(str::to_owned);
-    let (code, text) = match reporter.ask(Question::Accept { way, offer, note }).await {
+    ask(reporter, way, standing, Question::Accept { way, offer, note }).await
+}
+
+/// As [`consent`], for somebody who wants to come into a room. Whoever has come with a code that no page has seen, or has
+/// compared one, was let in by the person who showed it.
+pub(super) async fn admit(
+    reporter: &dyn Reporter,
+    yes: Option<Level>,
+    standing: Standing,
+    peer: Peer,
+) -> Result<(), Refuse> {
+    if standing.counts_as >= yes.unwrap_or(Level::Private).min(Level::Private) {
+        return Ok(());
+    }
+    let note = note(Way::Out, yes, standing).map(str::to_owned);
+    ask(reporter, Way::Out, standing, Question::Join { peer, label: standing.label, note }).await
+}
+
+async fn ask(reporter: &dyn Reporter, way: Way, standing: Standing, question: Question) -> Result<(), Refuse> {
+    let (code, text) = match reporter.ask(question).await {
         Answer::Yes => return Ok(()),
         Answer::No(NoReason::Person) => (RefuseCode::Declined, "the person there said no".to_owned()),
         Answer::No(NoReason::Timeout) => (RefuseCode::NoAnswer, "nobody answered there in time".to_owned()),

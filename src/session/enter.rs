@@ -255,7 +255,10 @@ async fn admit<'a, S: Channel>(
             conn.send(&Proof(proof::prove(&known.hash, Purpose::Resume, Direction::Server, binding))).await?;
             Ok(Admitted::Returning(known))
         }
-        Method::Device => Err(SessionError::Pairing("this device is not remembered here".to_owned())),
+        Method::Device => match host.knows(&binding.client) {
+            Some(standing) => Ok(Admitted::Known(standing)),
+            None => Err(SessionError::Pairing("this device is not remembered here".to_owned())),
+        },
     }
 }
 

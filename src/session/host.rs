@@ -1,6 +1,6 @@
 //! What every session of a hosting command shares.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::consent::refusal;
+use super::consent::{Standing, refusal};
 use super::error::SessionError;
 use super::lanes::LaneRegistry;
 use crate::events::{Event, ExitCode, Label, Peer, Reporter};
 use crate::pairing::code::Mismatches;
-use crate::pairing::{Identity, Invitation, LinkKind, TokenBook, tls};
+use crate::pairing::{Fingerprint, Identity, Invitation, LinkKind, TokenBook, tls};
 use crate::wire::{RefuseCode, Role};
 
 /// How often strangers who failed before anything was accepted are told of, at most: a person or a script learns of
@@ -34,6 +34,8 @@ pub struct Host {
     pub(super) mismatches: Mutex<Mismatches>,
     pub(super) comparing: Mutex<HashSet<IpAddr>>,
     pub(super) lanes: LaneRegistry,
+    /// Keys that may come back without a token for as long as this host runs, and what they are worth.
+    known: Mutex<HashMap<Fingerprint, Standing>>,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) name: String,
     pub(super) role: Role,
@@ -81,6 +83,7 @@ impl Host {
             mismatches: Mutex::default(),
             comparing: Mutex::default(),
             lanes: LaneRegistry::default(),
+            known: Mutex::default(),
             identity,
             reporter,
             name,
@@ -95,6 +98,11 @@ impl Host {
             changed: Notify::new(),
         };
         (Arc::new(host), endings)
+    }
+
+    /// Its key.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The key mark that a guest sees too.
@@ -131,6 +139,21 @@ impl Host {
         let result = step(&mut lock(&self.tokens));
         self.changed.notify_one();
         result
+    }
+
+    /// What the holder of this key is worth, if it may come back without a token.
+    pub(super) fn knows(&self, key: &Fingerprint) -> Option<Standing> {
+        lock(&self.known).get(key).copied()
+    }
+
+    /// Lets the holder of this key come back without a token.
+    pub(super) fn know(&self, key: Fingerprint, standing: Standing) {
+        lock(&self.known).insert(key, standing);
+    }
+
+    /// Forgets the keys that `keep` does not want kept.
+    pub(super) fn forget(&self, keep: impl Fn(&Fingerprint) -> bool) {
+        lock(&self.known).retain(|key, _| keep(key));
     }
 
     /// Changes whenever the links have to be shown anew.

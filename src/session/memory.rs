@@ -22,6 +22,9 @@ const INBOX: &str = "inbox-";
 const SENT: &str = "sent-";
 const OUTBOX: &str = "outbox-";
 
+/// The same of the key that this device has in somebody's room.
+const ROOM: &str = "room-";
+
 /// The key of an earlier run in PKCS#8.
 pub type KeptKey = Zeroizing<Vec<u8>>;
 
@@ -41,6 +44,15 @@ pub struct OutboxMemory {
     name: String,
 }
 
+/// What this device is known by in one room, for as long as it sits there, and after it was killed.
+pub struct RoomMemory {
+    memory: Memory,
+    name: String,
+    /// The key of a process that did not leave.
+    pub key: Option<KeptKey>,
+    _claim: StateClaim,
+}
+
 impl Memory {
     /// In the folder at `path`, or else at the platform's place for one.
     ///
@@ -48,7 +60,7 @@ impl Memory {
     /// It is there, and is not this user's alone.
     pub fn open(path: Option<PathBuf>) -> Result<Memory, StoreError> {
         if let Some(state) = StateDir::find(path.as_deref())? {
-            state.expire(REMEMBERED, |name| [INBOX, SENT, OUTBOX].iter().any(|kind| name.starts_with(kind)))?;
+            state.expire(REMEMBERED, |name| [INBOX, SENT, OUTBOX, ROOM].iter().any(|kind| name.starts_with(kind)))?;
         }
         Ok(Memory { path })
     }
@@ -107,6 +119,16 @@ impl Memory {
         self.forget(&lock_name(&name));
     }
 
+    /// What this device is known by in the room of the host whose key begins so; `None` if another process sits there, or
+    /// nothing can be remembered.
+    pub fn room(&self, host: &[u8; 16]) -> Option<RoomMemory> {
+        let name = format!("{ROOM}{}", hex(host));
+        let state = StateDir::open(self.path.as_deref()).ok()?;
+        let claim = state.claim(&lock_name(&name)).ok()??;
+        let key = state.read_secret(&name).ok()?;
+        Some(RoomMemory { memory: self.clone(), name, key, _claim: claim })
+    }
+
     /// What an outbox with these sources was known by, with its key; or else something new, without one.
     ///
     /// # Errors
@@ -137,6 +159,19 @@ impl OutboxMemory {
     /// Everybody has everything.
     pub(super) fn forget(&self) {
         self.memory.forget(&self.name);
+    }
+}
+
+impl RoomMemory {
+    /// Remembers it. Where that fails, whoever is killed comes back as somebody else.
+    pub fn keep(&self, identity: &Identity) {
+        let _ = self.memory.keep(&self.name, identity.secret());
+    }
+
+    /// This device has left.
+    pub fn forget(self) {
+        self.memory.forget(&self.name);
+        self.memory.forget(&lock_name(&self.name));
     }
 }
 
@@ -211,6 +246,21 @@ mod tests {
         memory.forget_sent(&to, &[7; 16]);
         assert!(memory.take_sent(&to, &[7; 16]).is_none());
         assert_eq!(std::fs::read_dir(state.path().join("state")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_seat_in_a_room_is_one_process_s_and_is_found_again_until_it_is_left() {
+        let state = tempfile::tempdir().unwrap();
+        let memory = Memory::open(Some(state.path().join("state"))).unwrap();
+        let identity = Identity::fresh(&[]).unwrap();
+        let seat = memory.room(&[7; 16]).unwrap();
+        assert!(seat.key.is_none() && memory.room(&[7; 16]).is_none() && memory.room(&[8; 16]).is_some());
+        seat.keep(&identity);
+        drop(seat);
+        let again = memory.room(&[7; 16]).unwrap();
+        assert_eq!(again.key.as_deref().map(Vec::as_slice), Some(identity.secret()));
+        again.forget();
+        assert!(memory.room(&[7; 16]).unwrap().key.is_none());
     }
 
     #[test]

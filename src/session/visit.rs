@@ -31,6 +31,8 @@ pub enum Target {
     Invited(Invitation),
     /// Whoever answers at these addresses; two people compare a code.
     Unproven(Vec<SocketAddr>),
+    /// The holder of that key, who knows ours.
+    Known(SocketAddr, Fingerprint),
 }
 
 /// How a guest goes about its visits.
@@ -60,7 +62,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The guest's end of a control connection, and what it takes to open lanes beside it.
 pub(super) struct Visit {
     pub(super) paired: Paired<client::TlsStream<TcpStream>>,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
+    /// This end's address of the connection.
+    pub(super) local: IpAddr,
     source: Option<IpAddr>,
 }
 
@@ -118,6 +122,7 @@ impl Errand<'_> {
         let (addresses, pin) = match target {
             Target::Invited(invitation) => (vec![invitation.address], invitation.pin()),
             Target::Unproven(addresses) => (addresses.clone(), Pin::Unknown),
+            Target::Known(address, key) => (vec![*address], Pin::Prefix(key.prefix())),
         };
         let stream = self.connect(&addresses, pin).await?;
         let key = self.binding_of(&stream)?.server;
@@ -170,6 +175,7 @@ impl Errand<'_> {
 
     async fn pair(&self, stream: client::TlsStream<TcpStream>, how: Proving<'_>) -> Result<Visit, SessionError> {
         let address = stream.get_ref().0.peer_addr().map_err(SessionError::Cut)?;
+        let local = stream.get_ref().0.local_addr().map_err(SessionError::Cut)?.ip();
         let binding = self.binding_of(&stream)?;
         let lane_secret =
             tls::lane_secret(stream.get_ref().1).map_err(|error| SessionError::Pairing(error.to_string()))?;
@@ -199,7 +205,7 @@ impl Errand<'_> {
         self.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
         let role = theirs.role;
         let paired = Paired { conn, peer, standing, role, binding, lane_secret, returning: None };
-        Ok(Visit { paired, address, source: self.source })
+        Ok(Visit { paired, address, local, source: self.source })
     }
 }
 
@@ -253,6 +259,10 @@ async fn prove<S: Channel>(
             if !proof::verify(hash, Purpose::Resume, Direction::Server, binding, &theirs.0) {
                 return Err(SessionError::Pairing("the other side could not prove that it was there".to_owned()));
             }
+            Ok(None)
+        }
+        Proving::First(Target::Known(..)) => {
+            conn.send(&Open { versions, method: Method::Device }).await?;
             Ok(None)
         }
     }

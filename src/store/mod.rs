@@ -34,9 +34,11 @@
 
 mod area;
 mod at;
+mod complete;
 mod direct;
 mod error;
 mod folder;
+mod history;
 mod intake;
 mod journal;
 mod named;
@@ -49,9 +51,11 @@ mod state;
 mod taken;
 mod walk;
 
+pub use self::complete::complete_path;
 pub use self::direct::{Pipe, SendError};
 pub use self::error::{Fault, StoreError};
 pub use self::folder::{Cleaned, Existing, Folder, Kept};
+pub use self::history::History;
 pub use self::intake::{Intake, Placed};
 pub use self::journal::Keepsake;
 pub use self::named::{append, read_settings, settings_path};

@@ -24,9 +24,13 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// How long Ctrl-Z gives the drawing thread to take the region away, and the signal to stop every thread.
 const PARK: Duration = Duration::from_millis(200);
 
+/// What a line may go on with, each as the whole line up to the cursor, given what stands before the cursor.
+pub type Complete = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
 /// The screen and who waits for it.
 pub(super) struct Shared {
     state: Mutex<State>,
+    complete: Mutex<Option<Complete>>,
     changed: Condvar,
 }
 
@@ -42,7 +46,7 @@ struct State {
 pub(super) fn start(screen: Screen, around: Surroundings) -> Arc<Shared> {
     let live = screen.live;
     let state = State { screen, away: false, drawer_done: false, reader_done: !around.terminal };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+    let shared = Arc::new(Shared { state: Mutex::new(state), complete: Mutex::default(), changed: Condvar::new() });
     let theirs = Arc::clone(&shared);
     let canvas = Canvas::new(io::stderr(), live, &around);
     // A machine that can start no thread shows nothing; the transfer goes on.
@@ -61,6 +65,20 @@ pub(super) fn start(screen: Screen, around: Surroundings) -> Arc<Shared> {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who helps with the line that is typed.
+    pub(super) fn complete_with(&self, complete: Complete) {
+        *self.complete.lock().unwrap_or_else(PoisonError::into_inner) = Some(complete);
+    }
+
+    /// The folder that is looked into may be slow; only the keys wait for it.
+    fn complete(&self, before: &str) {
+        let complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(complete) = complete {
+            let candidates = complete(before);
+            self.change(|screen| screen.complete(before, candidates));
+        }
     }
 
     /// Changes the screen and wakes who draws it.
@@ -164,6 +182,7 @@ impl Shared {
                     Effect::None => {}
                     Effect::Interrupt => self.interrupt(),
                     Effect::Suspend => self.suspend(),
+                    Effect::Complete(before) => self.complete(&before),
                 },
                 Input::Resize(..) => self.change(|_| ()),
                 _ => {}

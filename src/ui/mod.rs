@@ -15,6 +15,7 @@
 mod board;
 mod clipping;
 mod drive;
+mod editor;
 mod json;
 mod picker;
 mod progress;
@@ -28,7 +29,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,7 @@ use crate::ui::picker::Picker;
 use crate::ui::screen::Screen;
 use crate::ui::style::Surroundings;
 
+pub use crate::ui::drive::Complete;
 pub use crate::ui::picker::PickItem;
 pub use crate::ui::style::ColorChoice;
 
@@ -137,6 +139,29 @@ impl Ui {
             self.shared.change(|screen| screen.host(keys));
         }
         pressed
+    }
+
+    /// From now on a person types lines, which come out here; `complete` helps with them. `None` where nobody can: there is
+    /// no terminal, it can't be drawn on, or standard input is something else.
+    pub fn lines(&self, complete: Complete) -> Option<mpsc::Receiver<String>> {
+        /// More lines than a person types before the first is dealt with.
+        const TYPED: usize = 64;
+        let (lines, typed) = mpsc::channel(TYPED);
+        let can = io::stdin().is_terminal() && self.shared.change(|screen| screen.talk(lines));
+        can.then(|| {
+            self.shared.complete_with(complete);
+            typed
+        })
+    }
+
+    /// Shows the code in a room, or puts it away; `None` does the other of the two.
+    pub fn show_code(&self, shown: Option<bool>) {
+        self.shared.change(|screen| screen.show_code(shown));
+    }
+
+    /// What stands above the line that is typed.
+    pub fn room(&self, status: String) {
+        self.shared.change(|screen| screen.room(status));
     }
 
     /// Lets a person choose a receiver while the list of them changes. `None`: nothing was chosen, the list ended

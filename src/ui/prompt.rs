@@ -239,7 +239,7 @@ impl Questions {
 fn asker(question: &Question) -> &Peer {
     match question {
         Question::Accept { offer, .. } => &offer.peer,
-        Question::SameCode { peer, .. } => peer,
+        Question::Join { peer, .. } | Question::SameCode { peer, .. } => peer,
     }
 }
 

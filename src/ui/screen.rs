@@ -3,6 +3,7 @@
 //! Pure: it touches no terminal, and size and clock are arguments.
 
 mod region;
+mod talk;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::ui::picker::Picker;
 use crate::ui::progress::Transfers;
 use crate::ui::prompt::{Questions, answer_line, called, card};
 use crate::ui::qr::Cells;
+use crate::ui::screen::talk::Talk;
 use crate::ui::story::{self, Detail};
 use crate::ui::style::{Style, Surroundings};
 use crate::ui::terminal::Size;
@@ -38,7 +40,7 @@ const LIVE_PROGRESS: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_millis(500);
 
 /// What the thread that reads keys has to do about one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing: it was dealt with.
     None,
@@ -46,6 +48,8 @@ pub(super) enum Effect {
     Interrupt,
     /// Stop, as Ctrl-Z does outside raw mode.
     Suspend,
+    /// Find what the line may go on with.
+    Complete(String),
 }
 
 /// What is to be written now.
@@ -87,6 +91,7 @@ pub(super) struct Screen {
     pub(super) clipping: Option<Clipping>,
     copied: Option<String>,
     host: Option<mpsc::Sender<HostKey>>,
+    talk: Option<Talk>,
     help: bool,
     told_progress: Option<Instant>,
     told_no_code: bool,
@@ -122,6 +127,7 @@ impl Screen {
             clipping: None,
             copied: None,
             host: None,
+            talk: None,
             help: false,
             told_progress: None,
             told_no_code: false,
@@ -189,6 +195,7 @@ impl Screen {
     pub(super) fn end_of_input(&mut self, now: Instant) {
         self.around.terminal = false;
         self.host = None;
+        self.talk = None;
         self.picker = None;
         self.clipping = None;
         self.questions.end_of_input(now);
@@ -252,7 +259,11 @@ impl Screen {
 
     /// Whether a key would mean something.
     pub(super) fn wants_keys(&self) -> bool {
-        let asked = self.questions.current().is_some() || self.clipping.is_some() || self.picks() || self.hosts();
+        let asked = self.questions.current().is_some()
+            || self.clipping.is_some()
+            || self.picks()
+            || self.hosts()
+            || self.talk.is_some();
         self.around.terminal && !self.closing && asked
     }
 
@@ -261,7 +272,9 @@ impl Screen {
         if key.kind == KeyEventKind::Release {
             return Effect::None;
         }
-        if key.modifiers.contains(KeyModifiers::CONTROL) {
+        let typing = self.talk.is_some() && self.questions.current().is_none();
+        let stops = matches!(key.code, KeyCode::Char('c' | 'z'));
+        if key.modifiers.contains(KeyModifiers::CONTROL) && (stops || !typing) {
             // Who wants to leave wants no text.
             self.clipping = self.clipping.take().filter(|_| key.code != KeyCode::Char('c'));
             return match key.code {
@@ -274,6 +287,9 @@ impl Screen {
         if self.questions.current().is_some() {
             self.questions.key(key, now);
             return Effect::None;
+        }
+        if typing {
+            return self.typed(key);
         }
         let alone = !self.hosts();
         if self.deals_with_text(key, alone, now) {

@@ -1,10 +1,12 @@
 //! What happened, as sentences: one log line for each thing worth one, and a shorter one for the panel.
 
-use crate::events::{Dialect, Event, Failure, Finding, Label, Verdict};
+use std::time::SystemTime;
+
+use crate::events::{Dialect, Event, Failure, Finding, Label, RoomOffer, Speaker, Verdict};
 use crate::names::{human_bytes, human_duration, human_rate};
 use crate::ui::progress::{Transfer, Transfers};
 use crate::ui::prompt::{A_TEXT, called, contents, spaced};
-use crate::ui::style::{Style, files, one_line, padded, quoted, wrapped};
+use crate::ui::style::{Style, files, grouped, one_line, padded, quoted, wrapped};
 
 /// Longest name in a log line; beyond, the middle is left out.
 const NAME: usize = 60;
@@ -17,6 +19,10 @@ const TEXT_LINES: usize = 200;
 
 /// Columns of the words of a finding: 80 with the mark and the word before them.
 const FINDING: usize = 65;
+
+/// Lines of a message that are shown below its first; the rest is counted. A pasted page does not push everything else
+/// off the screen.
+const MESSAGE_LINES: usize = 15;
 
 /// What an event is worth.
 #[derive(Default)]
@@ -130,10 +136,45 @@ pub(super) fn tell(
             told.log = found(finding, style);
             told.urgent = finding.verdict == Verdict::Bad;
         }
-        Event::Message { from, text } => {
-            let line = format!("{} {}", style.bold(&quoted(from, 32)), one_line(text, MESSAGE));
-            told.short = Some(line.clone());
-            told.log.push(line);
+        Event::Message { by, text, time, .. } => {
+            let who = speaker(by, style);
+            let mut lines = text.lines();
+            let first = one_line(lines.next().unwrap_or_default(), MESSAGE);
+            told.short = Some(format!("{who} {first}"));
+            told.log.push(format!("{} {who} {first}", style.dim(&clock(*time))));
+            told.log
+                .extend(lines.by_ref().take(MESSAGE_LINES).map(|line| format!("      | {}", one_line(line, MESSAGE))));
+            let more = lines.count() as u64;
+            if more > 0 {
+                told.log.push(format!("      … and {} more lines", grouped(more)));
+            }
+        }
+        Event::Joined { by } if !by.own => {
+            let mark = style.dim(&one_line(&by.id, 40));
+            let double = if by.double { ", called like somebody else here" } else { "" };
+            told.log.push(format!("{} is here {mark}{}", speaker(by, style), style.warn(double)));
+            told.short = Some(format!("{} is here", speaker(by, style)));
+        }
+        Event::Left { by } if !by.own => {
+            told.log.push(format!("{} has left", speaker(by, style)));
+            told.short = Some(format!("{} has left", speaker(by, style)));
+        }
+        Event::Shared(offer) => {
+            told.log.push(shared(offer, style));
+            told.short = Some(format!("#{} {}", offer.offer, one_line(&offer.name, NAME)));
+        }
+        Event::Unshared { offer } => told.log.push(format!("#{offer} is no longer offered")),
+        Event::Room { members, offers, missed } => {
+            let names: Vec<String> = members.iter().map(|member| listed(member, style)).collect();
+            told.log.push(format!("{} here: {}", grouped(members.len() as u64), names.join(", ")));
+            told.log.extend(offers.iter().map(|offer| shared(offer, style)));
+            if *missed > 0 {
+                told.log.push(style.warn(&format!("{} lines were missed", grouped(*missed))));
+            }
+        }
+        Event::Cut { reason } => {
+            told.log.push(format!("{}: {}; trying again", style.warn("cut off"), one_line(reason, MESSAGE)));
+            told.short = Some(style.warn("cut off, trying again"));
         }
         Event::Closed { reason } if detail.verbose || !detail.live => {
             told.log.push(format!("closed: {}", one_line(reason, MESSAGE)));
@@ -141,6 +182,35 @@ pub(super) fn tell(
         _ => {}
     }
     told
+}
+
+/// A member of a room: by name, and by its key where another one has the same name.
+fn speaker(by: &Speaker, style: Style) -> String {
+    let name = quoted(&by.from, 32);
+    let name = if by.own { style.accent(&name) } else { style.bold(&name) };
+    if by.double { format!("{name} {}", style.warn(&one_line(&by.id, 40))) } else { name }
+}
+
+/// The same in a list, with what `/remove` takes.
+fn listed(by: &Speaker, style: Style) -> String {
+    let own = if by.own { ", you" } else { "" };
+    format!("{} ({}{own})", speaker(by, style), by.member)
+}
+
+fn shared(offer: &RoomOffer, style: Style) -> String {
+    let what = match offer.files {
+        1 => human_bytes(offer.bytes),
+        count => format!("{}, {}", files(count.into()), human_bytes(offer.bytes)),
+    };
+    let take =
+        if offer.by.own { String::new() } else { format!(": {}", style.accent(&format!("/get {}", offer.offer))) };
+    format!("#{} {} offers {}, {what}{take}", offer.offer, speaker(&offer.by, style), quoted(&offer.name, NAME))
+}
+
+/// Hours and minutes where this machine is.
+fn clock(time: SystemTime) -> String {
+    let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string()
 }
 
 /// A check mark that does not claim more than the pairing proves.

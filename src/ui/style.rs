@@ -126,6 +126,16 @@ impl Style {
         self.sgr("38;5;31", text)
     }
 
+    /// What stands before a line that is typed.
+    pub(super) fn prompt(self) -> &'static str {
+        if self.unicode { "› " } else { "> " }
+    }
+
+    /// The character under the cursor. Inverted also without colour: there is no other sign of where one types.
+    pub(super) fn cursor(under: &str) -> String {
+        format!("\x1b[7m{under}\x1b[0m")
+    }
+
     pub(super) fn label(self, label: Label) -> String {
         match label {
             Label::Verified => self.good(label.words()),

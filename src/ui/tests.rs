@@ -1,12 +1,12 @@
 //! The screen as a whole: what a terminal shows after it was painted on, decoded where it is a code.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::events::{
     Board, Check, Dialect, EntryKind, Event, ExitCode, Failure, Finding, Label, Offer, OfferedEntry, Peer, Question,
-    Verdict, Way,
+    RoomOffer, Speaker, Verdict, Way,
 };
 use crate::names::is_hidden_char;
 use crate::ui::screen::{Effect, Screen};
@@ -196,6 +196,14 @@ impl Seen {
     fn press(&mut self, key: impl Into<KeyEvent>) -> Effect {
         self.screen.key(key.into(), self.now)
     }
+}
+
+fn speaker(name: &str) -> Speaker {
+    Speaker { from: name.into(), id: name.into(), member: 1, double: true, own: false }
+}
+
+fn room_offer(name: &str) -> RoomOffer {
+    RoomOffer { offer: 1, by: speaker(name), name: name.into(), files: 2, bytes: 3 }
 }
 
 #[test]
@@ -473,7 +481,12 @@ fn hostile_text_in_any_event_is_inert() {
         Event::Text { transfer: transfer(), text: evil.repeat(1_000) },
         Event::Retry { transfer: transfer(), from_bytes: 1, reason: evil.into() },
         Event::Skipped { transfer: transfer(), name: evil.into(), reason: evil.into() },
-        Event::Message { from: evil.into(), text: evil.repeat(20_000) },
+        Event::Message { by: speaker(evil), text: evil.repeat(20_000), number: 1, time: SystemTime::UNIX_EPOCH },
+        Event::Joined { by: speaker(evil) },
+        Event::Left { by: speaker(evil) },
+        Event::Shared(room_offer(evil)),
+        Event::Room { members: vec![speaker(evil)], offers: vec![room_offer(evil)], missed: 1 },
+        Event::Cut { reason: evil.into() },
         Event::Refused { transfer: transfer(), reason: evil.into() },
         Event::Failed { transfer: None, failure: Failure::new(ExitCode::Internal, evil, evil) },
         finding(Verdict::Bad, evil),

@@ -16,9 +16,10 @@ use super::run::{peer, run};
 use super::sessions::{Signed, unhex};
 use super::transfers::{Phase, Transfer};
 use super::visit::Visit;
-use super::{Share, Web, lock, raised};
+use super::{Share, Web, lock, raised, room};
 use crate::names::PeerName;
 use crate::session::{Inbox, Outbox, Standing};
+use crate::wire::MESSAGE_CAP;
 
 /// A page that waits is answered after this, changed or not: shorter than what networks do to silent connections.
 const WAIT: Duration = Duration::from_secs(20);
@@ -28,6 +29,9 @@ const REQUEST_CAP: u64 = 64 * 1024;
 
 /// The same of one page of an offer.
 const OFFER_CAP: u64 = 1024 * 1024;
+
+/// The same of a message in a room: JSON may write each of its bytes as six.
+const SAY_CAP: u64 = 6 * MESSAGE_CAP as u64 + 1024;
 
 #[derive(Deserialize)]
 struct Status {
@@ -104,6 +108,8 @@ pub(super) fn cap(share: &Share, verb: &str) -> Option<u64> {
         (_, "status") => Some(REQUEST_CAP),
         (Share::Inbox(_), "offer") => Some(OFFER_CAP),
         (Share::Inbox(_), "wait" | "files" | "withdraw" | "cancel") => Some(REQUEST_CAP),
+        (Share::Room(_), "say") => Some(SAY_CAP),
+        (Share::Room(_), "join" | "hear") => Some(REQUEST_CAP),
         (Share::Outbox(_), "list" | "fetch" | "got" | "link" | "done") => Some(REQUEST_CAP),
         _ => None,
     }
@@ -119,6 +125,7 @@ pub(super) async fn call(
 ) -> Result<Value, Failure> {
     match (&web.share, verb) {
         (_, "status") => status(web, visit, signed, parse(request)?),
+        (Share::Room(room), verb) => room::call(room, visit, signed, verb, request).await,
         (Share::Inbox(inbox), "offer") => offer(inbox, visit, signed, parse(request)?),
         (Share::Inbox(_), "wait") => wait(web, signed, parse(request)?).await,
         (Share::Inbox(_), "files") => {
@@ -174,7 +181,7 @@ pub(super) fn find(signed: &Signed, transfer: &str) -> Result<Arc<Transfer>, Fai
     signed.session.transfers.find(transfer).ok_or_else(|| Failure::missing("transfer", "no such transfer"))
 }
 
-fn parse<T: DeserializeOwned>(request: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(request: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(request).map_err(|error| Failure::refused("request", error.to_string()))
 }
 
@@ -195,6 +202,7 @@ fn status(web: &Web, visit: &Visit, signed: &Signed, request: Status) -> Result<
             giving::taking(signed, outbox).end_if_whole();
             ("outbox", giving::status(outbox))
         }
+        Share::Room(_) => ("room", json!({ "transfers": [] })),
     };
     let mut status = json!({ "role": role, "name": host.name, "mark": host.mark(), "secure": visit.secure });
     if let (Value::Object(status), Value::Object(more)) = (&mut status, more) {

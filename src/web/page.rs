@@ -8,13 +8,20 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use ring::digest::{SHA256, digest};
 
+use super::Share;
 use super::answer::{Answer, whole};
 
 /// The policy of every answer that is not the page.
 pub(super) const NOTHING: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
-static PAGE: LazyLock<Page> = LazyLock::new(Page::splice);
+/// What every page begins with.
+const BASE: &str = include_str!("assets/base.js");
+const CORE: &str = include_str!("assets/core.js");
+
+static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[CORE], &[BASE, include_str!("assets/ui.js")]));
+static ROOM: LazyLock<Page> =
+    LazyLock::new(|| Page::splice(&[CORE, include_str!("assets/talk.js")], &[BASE, include_str!("assets/room.js")]));
 
 struct Page {
     document: Bytes,
@@ -22,11 +29,13 @@ struct Page {
 }
 
 impl Page {
-    fn splice() -> Page {
+    /// The document with the parts of its engine and of what a person sees.
+    fn splice(core: &[&str], ui: &[&str]) -> Page {
+        let joined = |parts: &[&str]| parts.iter().map(|part| code(part)).collect::<String>();
         let document = include_str!("assets/page.html")
             .replace("/*{style}*/", &code(include_str!("assets/page.css")))
-            .replace("/*{core}*/", &code(include_str!("assets/core.js")))
-            .replace("/*{ui}*/", &code(include_str!("assets/ui.js")));
+            .replace("/*{core}*/", &joined(core))
+            .replace("/*{ui}*/", &joined(ui));
         let (scripts, styles) = (hashes(&document, "script"), hashes(&document, "style"));
         let policy = format!(
             "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; worker-src blob:; \
@@ -37,10 +46,11 @@ impl Page {
     }
 }
 
-/// The page.
-pub(super) fn answer() -> Answer {
-    let mut answer = whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.clone());
-    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE.policy.clone());
+/// The page for what is shared.
+pub(super) fn answer(share: &Share) -> Answer {
+    let page = if matches!(share, Share::Room(_)) { &*ROOM } else { &*PAGE };
+    let mut answer = whole(StatusCode::OK, "text/html; charset=utf-8", page.document.clone());
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, page.policy.clone());
     answer
 }
 
@@ -88,9 +98,11 @@ mod tests {
 
     #[test]
     fn the_whole_page_is_at_most_60_kib_and_keeps_every_line_of_code() {
-        let page = Page::splice();
-        assert!(page.document.len() <= 60 << 10, "{} bytes", page.document.len());
-        for asset in [include_str!("assets/core.js"), include_str!("assets/ui.js")] {
+        for page in [&PAGE, &ROOM] {
+            assert!(page.document.len() <= 60 << 10, "{} bytes", page.document.len());
+        }
+        let (talk, room) = (include_str!("assets/talk.js"), include_str!("assets/room.js"));
+        for asset in [CORE, BASE, include_str!("assets/ui.js"), talk, room] {
             assert!(asset.lines().all(|line| line.matches('`').count() % 2 == 0), "a text goes over a line's end");
             let comments = asset.lines().map(str::trim_start).filter(|line| line.starts_with('/'));
             assert!(comments.clone().all(|line| line.starts_with("//") || line.ends_with("*/")), "a comment of lines");
@@ -100,8 +112,12 @@ mod tests {
 
     #[test]
     fn the_page_has_no_placeholder_left_and_nothing_from_elsewhere() {
-        let page = Page::splice();
-        let document = std::str::from_utf8(&page.document).unwrap();
+        for page in [&PAGE, &ROOM] {
+            holds_nothing_from_elsewhere(std::str::from_utf8(&page.document).unwrap());
+        }
+    }
+
+    fn holds_nothing_from_elsewhere(document: &str) {
         assert!(!document.contains("/*{"), "a placeholder is left");
         let tags = document.matches("<script").count() + document.matches("<style").count();
         let hashed = contents(document, "script").count() + contents(document, "style").count();

@@ -48,12 +48,12 @@ impl<'a> Route<'a> {
             ("api", Some(verb), None, ..) if cap(share, verb).is_some() => Route::Verb(verb),
             ("put", Some(capability), Some(name), None, _) => match share {
                 Share::Inbox(inbox) => Route::Put { inbox, capability, name },
-                Share::Outbox(_) => return None,
+                Share::Outbox(_) | Share::Room(_) => return None,
             },
             // The name is for those who save.
             ("get", Some(capability), Some(_), None, _) => match share {
                 Share::Outbox(outbox) => Route::Get { outbox, capability },
-                Share::Inbox(_) => return None,
+                Share::Inbox(_) | Share::Room(_) => return None,
             },
             _ => return None,
         };
@@ -120,7 +120,7 @@ pub(super) async fn answer(web: &Arc<Web>, visit: &Visit, request: Request<Incom
         signed.inspect(|_| visit.admit())
     };
     match route {
-        Route::Page => page::answer(),
+        Route::Page => page::answer(&web.share),
         Route::Claim => claim(web, host, body).await,
         Route::Open => open(web, body).await,
         Route::Put { inbox, capability, name } => curl::put(web, inbox, visit, (capability, name), body).await,

@@ -13,6 +13,7 @@ use super::lock;
 use super::taking::Taking;
 use super::transfers::Transfers;
 use crate::pairing::Token;
+use crate::room;
 
 /// Numbers below the highest of a view that are still taken once: requests overtake each other on their connections.
 const WINDOW: usize = 1_024;
@@ -47,9 +48,16 @@ pub(super) struct Session {
     pub(super) transfers: Transfers,
     /// What it takes.
     pub(super) taking: OnceLock<Arc<Taking>>,
+    /// Where it sits in a room.
+    pub(super) seat: Mutex<Option<room::Session>>,
 }
 
 impl Session {
+    /// Its name, which is no secret.
+    pub(super) fn id(&self) -> &Nonce {
+        &self.id
+    }
+
     fn new(id: Nonce, secret: Key, p: &Nonce, s: &Nonce, now: Instant) -> Session {
         let first = View { keys: Arc::new(ViewKeys::new(&secret, p, s)), numbers: Numbers::default() };
         Session {
@@ -60,6 +68,7 @@ impl Session {
             introduced: AtomicBool::new(false),
             device: Mutex::default(),
             transfers: Transfers::default(),
+            seat: Mutex::default(),
             taking: OnceLock::new(),
         }
     }

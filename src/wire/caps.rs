@@ -51,6 +51,18 @@ pub const LANES_CAP: u16 = 16;
 /// Numbers of the lanes of one session, each used once: enough for a link that loses one every few seconds.
 pub const LANE_NUMBERS: u16 = 1024;
 
+/// A message in a room: as long as a text for a screen.
+pub const MESSAGE_CAP: usize = 64 * 1024;
+
+/// Members of a room, those who have just left among them: more than fit a room of people, and one `Welcome` names all.
+pub const MEMBERS_CAP: usize = 512;
+
+/// Offers that stand in a room at once; what one `Welcome` can name beside its members.
+pub const OFFERS_CAP: usize = 128;
+
+/// A link in a room; those of an invitation have 92 bytes at most.
+pub const LINK_CAP: usize = 128;
+
 /// Stored files acknowledged in one frame.
 pub const STORED_CAP: usize = 1024;
 

@@ -1,6 +1,6 @@
 //! The frame: one byte of kind, three of payload length, the payload (protocol.md 3).
 
-use super::caps::{CONTROL_CAP, HEADER_LEN, OPENING_CAP, PAGE_CAP, PIECE_CAP};
+use super::caps::{CONTROL_CAP, HEADER_LEN, MESSAGE_CAP, OPENING_CAP, PAGE_CAP, PIECE_CAP};
 use super::codec::Message;
 
 /// What a frame carries. The numbers are the protocol's.
@@ -35,11 +35,16 @@ pub enum Kind {
     Ping = 0x3d,
     Refuse = 0x3e,
     Bye = 0x3f,
+    Join = 0x40,
+    Welcome = 0x41,
+    Say = 0x42,
+    News = 0x43,
+    Seen = 0x44,
 }
 
 impl Kind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 32] = [
         Kind::Open,
         Kind::Proof,
         Kind::Commit,
@@ -67,6 +72,11 @@ impl Kind {
         Kind::Ping,
         Kind::Refuse,
         Kind::Bye,
+        Kind::Join,
+        Kind::Welcome,
+        Kind::Say,
+        Kind::News,
+        Kind::Seen,
     ];
 
     /// The largest payload that a frame of this kind may have, in bytes.
@@ -77,7 +87,8 @@ impl Kind {
             }
             Kind::Page | Kind::Verdicts => PAGE_CAP,
             Kind::Piece => PIECE_CAP,
-            Kind::Stored | Kind::Pack => CONTROL_CAP,
+            Kind::Stored | Kind::Pack | Kind::Welcome => CONTROL_CAP,
+            Kind::Say | Kind::News => MESSAGE_CAP + OPENING_CAP,
             Kind::Refuse | Kind::NotStored | Kind::Withdraw => 2 * OPENING_CAP,
             Kind::Offer
             | Kind::OfferEnd
@@ -90,7 +101,9 @@ impl Kind {
             | Kind::Finished
             | Kind::LaneLost
             | Kind::Ping
-            | Kind::Bye => OPENING_CAP,
+            | Kind::Bye
+            | Kind::Join
+            | Kind::Seen => OPENING_CAP,
         }
     }
 

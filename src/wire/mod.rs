@@ -10,6 +10,7 @@ mod frame;
 mod offer;
 mod opening;
 mod outcome;
+mod room;
 
 #[cfg(test)]
 mod tests;
@@ -21,3 +22,4 @@ pub use frame::{FrameError, Header, Kind, frame, header_of_piece};
 pub use offer::{Entry, EntryKind, Go, Modified, Offer, OfferEnd, Page, Run, Verdict, Verdicts};
 pub use opening::{Commit, Confirm, Hello, Method, Nonce, Open, Proof, Reveal, Role};
 pub use outcome::{Bye, Fault, Finished, LaneLost, NotStored, Ping, Refuse, RefuseCode, Stored, StoredItem};
+pub use room::{Join, Member, News, OfferLink, Say, Seen, Shared, Standing, Welcome, What, Word};

@@ -21,7 +21,7 @@ macro_rules! with_message {
             $kind,
             Open | Proof | Commit | Nonce | Reveal | Confirm | Hello | Offer | Page | OfferEnd | Verdicts | Go | Chunk
                 | ChunkEnd | FileEnd | Pack | Withdraw | LaneEnd | Taken | Stored | NotStored | Finished | LaneLost | Ping
-                | Refuse | Bye,
+                | Refuse | Bye | Join | Welcome | Say | News | Seen,
             $message => $then
         )
     };

@@ -160,6 +160,12 @@ impl Launch {
         self
     }
 
+    /// Standard input stays open, for [`Program::press`] to write lines to.
+    pub fn typing(mut self) -> Launch {
+        self.stdin = None;
+        self
+    }
+
     /// Gives it a terminal of 80 x 24 for standard error and keys; standard output stays a pipe.
     pub fn on_a_terminal(mut self) -> Launch {
         self.stdin = None;

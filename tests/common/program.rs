@@ -118,6 +118,21 @@ impl Program {
         let _ = keys.write_all(key.as_bytes()).and_then(|()| keys.flush());
     }
 
+    /// Writes a line to its standard input.
+    pub fn says(&mut self, line: &str) {
+        self.press(&format!("{line}\n"));
+    }
+
+    /// Ends its standard input.
+    pub fn hangs_up(&mut self) {
+        self.keys = None;
+    }
+
+    /// Kills it, as the system does when memory is short.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the program still runs");
+    }
+
     /// Waits until standard error (or the terminal) has shown `text`, styling left out.
     pub fn shows(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;

@@ -79,6 +79,11 @@ impl Proxy {
         self.shared.broken.load(Ordering::SeqCst)
     }
 
+    /// Cuts everything now.
+    pub fn cut(&self) {
+        self.shared.cut();
+    }
+
     /// How many cuts are still to come.
     pub fn cuts_left(&self) -> usize {
         self.shared.cuts.lock().unwrap().len()
@@ -104,12 +109,16 @@ impl Shared {
         let passed = self.up.load(Ordering::SeqCst) + self.down.load(Ordering::SeqCst);
         if cuts.first().is_some_and(|cut| passed >= *cut) {
             cuts.remove(0);
-            let mut open = self.open.lock().unwrap();
-            let first = if self.what == Cut::Lanes { 1.min(open.len()) } else { 0 };
-            self.broken.fetch_add((open.len() - first) as u64, Ordering::SeqCst);
-            for stream in open.drain(first..).flatten() {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
+            self.cut();
+        }
+    }
+
+    fn cut(&self) {
+        let mut open = self.open.lock().unwrap();
+        let first = if self.what == Cut::Lanes { 1.min(open.len()) } else { 0 };
+        self.broken.fetch_add((open.len() - first) as u64, Ordering::SeqCst);
+        for stream in open.drain(first..).flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }

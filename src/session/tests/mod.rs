@@ -33,6 +33,7 @@ mod hostile_receiver;
 mod hostile_sender;
 mod outbox;
 mod recorder;
+mod rooms;
 
 /// Takes connections on a free port of loopback.
 fn door() -> (SocketAddr, mpsc::Receiver<Arrival>, JoinHandle<()>) {

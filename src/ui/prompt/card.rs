@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::events::{EntryKind, Offer, OfferedEntry, Peer, Question, Way};
+use crate::events::{EntryKind, Label, Offer, OfferedEntry, Peer, Question, Way};
 use crate::names::{human_bytes, human_duration};
 use crate::ui::prompt::asker;
 use crate::ui::style::{Style, files, grouped, one_line, padded, quoted, wrapped};
@@ -16,6 +16,7 @@ pub(in crate::ui) fn called(peer: &Peer, columns: usize) -> String {
 pub(in crate::ui) fn card(question: &Question, style: Style, columns: usize, rows: usize) -> Vec<String> {
     let mut lines = match question {
         Question::Accept { way, offer, note } => offer_card(*way, offer, note.as_deref(), style, columns, rows),
+        Question::Join { peer, label, note } => join_card(peer, *label, note.as_deref(), style, columns),
         Question::SameCode { peer, code } => code_card(peer, code, style, columns),
     };
     lines.truncate(rows);
@@ -31,6 +32,16 @@ fn peer_lines(peer: &Peer, style: Style, columns: usize) -> Vec<String> {
         lines.push(format!("{} {}", style.dim("key "), one_line(&peer.id, columns.saturating_sub(5))));
     }
     lines.push(format!("{} {}", style.dim("from"), one_line(&address, columns.saturating_sub(5))));
+    lines
+}
+
+fn join_card(peer: &Peer, label: Label, note: Option<&str>, style: Style, columns: usize) -> Vec<String> {
+    let mut lines = peer_lines(peer, style, columns);
+    lines.push(style.label(label));
+    lines.push(String::new());
+    lines.push(style.bold(&one_line("wants to read and talk here", columns)));
+    let notes = note.map_or_else(Vec::new, |note| wrapped(&one_line(note, 4 * columns), columns));
+    lines.extend(notes.iter().map(|line| style.warn(line)));
     lines
 }
 
@@ -152,6 +163,7 @@ pub(in crate::ui) fn answer_line(
     let (keys, what) = match question {
         Question::Accept { way: Way::In, offer, .. } => ("[Y/n]", format!("take {}", contents(offer))),
         Question::Accept { way: Way::Out, offer, .. } => ("[y/N]", format!("give {}", contents(offer))),
+        Question::Join { .. } => ("[y/N]", "let it into the room".to_owned()),
         Question::SameCode { code, .. } => ("[y/N]", format!("is {} on the other screen too", spaced(code))),
     };
     let block = "  b: no, and block";
@@ -165,6 +177,7 @@ pub(in crate::ui) fn answer_line(
     let long = match question {
         Question::Accept { way: Way::In, .. } => format!("{what} from {}", called(peer, 24)),
         Question::Accept { way: Way::Out, .. } => format!("{what} to {}", called(peer, 24)),
+        Question::Join { .. } => format!("let {} into the room", called(peer, 24)),
         Question::SameCode { .. } => what.clone(),
     };
     let asked = [long, what].into_iter().find(|text| console::measure_text_width(text) <= room);

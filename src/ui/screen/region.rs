@@ -10,10 +10,24 @@ use crate::ui::screen::Screen;
 use crate::ui::style::{one_line, wrapped};
 use crate::ui::terminal::Size;
 
+/// A window of a few rows keeps what stands lowest: the question, or the line that is typed.
+pub(super) fn fit(region: &mut Vec<String>, (columns, rows): Size) {
+    let over = region.len().saturating_sub(rows);
+    region.drain(..over);
+    for row in region {
+        if console::measure_text_width(row) > columns {
+            *row = console::truncate_str(row, columns, "").into_owned();
+        }
+    }
+}
+
 impl Screen {
     /// The region: never more than `size` holds.
     pub(super) fn rows(&mut self, (columns, rows): Size, now: Instant) -> Vec<String> {
         let answer = self.answer(columns, now);
+        if answer.is_none() && self.talk.is_some() {
+            return self.talking((columns, rows));
+        }
         let layout = match &self.invitation {
             Some(invitation) if !self.hidden => match invitation.layout(columns, rows) {
                 // There the question would have one line only; for as long as it is there it stands in for the code.
@@ -27,14 +41,7 @@ impl Screen {
             Layout::Above => self.above((columns, rows), answer),
             Layout::Text => self.text((columns, rows), answer),
         };
-        // A window of a few rows keeps what stands lowest: the question.
-        let over = region.len().saturating_sub(rows);
-        region.drain(..over);
-        for row in &mut region {
-            if console::measure_text_width(row) > columns {
-                *row = console::truncate_str(row, columns, "").into_owned();
-            }
-        }
+        fit(&mut region, (columns, rows));
         region
     }
 
@@ -46,7 +53,13 @@ impl Screen {
         Some(answer_line(question, self.questions.waiting(), left, self.style, columns))
     }
 
-    fn beside(&mut self, (columns, rows): Size, panel: usize, high: usize, answer: Option<String>) -> Vec<String> {
+    pub(super) fn beside(
+        &mut self,
+        (columns, rows): Size,
+        panel: usize,
+        high: usize,
+        answer: Option<String>,
+    ) -> Vec<String> {
         let Some(invitation) = &self.invitation else { return Vec::new() };
         let mut link = invitation.link(columns);
         let mut below = rows - high;

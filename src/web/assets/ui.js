@@ -1,4 +1,3 @@
-'use strict';
 // What a person sees and does. Names and texts come from strangers: they are only ever text nodes.
 const TEXT = {
 	en: {
@@ -55,16 +54,6 @@ const BUSY = ['waiting', 'sending', 'paused'];
 
 // ---- elements
 
-function make(tag, properties, ...children) {
-	const element = document.createElement(tag);
-	for (const name in properties) {
-		if (name in element) element[name] = properties[name];
-		else element.setAttribute(name, properties[name]);
-	}
-	element.append(...children);
-	return element;
-}
-
 function icon(name) {
 	const [svg, path] = ['svg', 'path'].map((tag) => document.createElementNS('http://www.w3.org/2000/svg', tag));
 	svg.setAttribute('viewBox', '0 0 24 24');
@@ -78,13 +67,6 @@ function shape(svg, name) {
 	return svg;
 }
 
-/** Changes a text only if it differs, for the sake of screen readers and selections. */
-function say(element, text) {
-	if (element.textContent !== text) element.textContent = text;
-}
-
-const button = (label, onclick, properties) => make('button', { type: 'button', onclick, ...properties }, label);
-
 function chooser(id, label, properties, name, look = '') {
 	const onchange = ({ target }) => {
 		add([...target.files].map(fileItem));
@@ -96,24 +78,12 @@ function chooser(id, label, properties, name, look = '') {
 
 // ---- texts
 
-// What could turn or hide the end of a name (UAX 9), and what has no shape of its own.
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-
-/** Safe to read. */
-const inert = (text) => text.slice(0, 4000).replace(HIDDEN, '\ufffd');
-
 /** The same, cut in the middle: the end of a name tells what it is. */
 function shown(name) {
 	const letters = [...inert(name)];
 	const room = Math.max(28, Math.min(64, Math.floor(innerWidth / 10)));
 	if (letters.length > room) letters.splice(room - 15, letters.length - room + 1, '…');
 	return letters.join('');
-}
-
-function size(bytes) {
-	const power = Math.max(0, Math.min(6, Math.floor(Math.log10(bytes || 1) / 3)));
-	const value = bytes / 1000 ** power;
-	return `${value.toFixed(power && value < 99.5 ? 1 : 0)} ${['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}B`;
 }
 
 const paces = new WeakMap();
@@ -129,12 +99,6 @@ function pace(thing, bytes, sent) {
 	const seconds = (bytes - sent) / rate;
 	const [unit, of] = seconds < 60 ? ['s', 1] : seconds < 5400 ? ['min', 60] : ['h', 3600];
 	return [`${size(rate)}/s`, ...seconds > 0 && seconds < 360000 ? [words.left(Math.ceil(seconds / of), unit)] : []];
-}
-
-/** What the terminal calls this device. */
-function device() {
-	const [is] = navigator.userAgent.match(/iPhone|iPad|Android|CrOS|Mac|Windows|Linux/) || ['Browser'];
-	return is === 'Mac' && navigator.maxTouchPoints > 1 ? 'iPad' : { CrOS: 'ChromeOS', Windows: 'Windows PC', Linux: 'Linux PC' }[is] || is;
 }
 
 // ---- the page
@@ -413,10 +377,6 @@ for (const name of ['dragover', 'dragleave', 'drop']) {
 
 // ---- the engine, and what keeps it going
 
-const source = new Blob([document.scripts[0].textContent], { type: 'text/javascript' });
-const engine = new Worker(URL.createObjectURL(source));
-const tell = (order) => engine.postMessage(order);
-engine.onmessage = ({ data }) => HEAR[data.is](data);
 engine.onerror = ({ message }) => HEAR.view({ ...view, trouble: message });
 const HEAR = {
 	keep: memory,
@@ -430,16 +390,6 @@ const HEAR = {
 	},
 	link: ({ path }) => save({ href: path, download: '' }),
 };
-
-/** Storage may be forbidden: then a reload needs a new scan. */
-function memory(value) {
-	try {
-		if (value) sessionStorage.qrdrop = JSON.stringify(value);
-		return JSON.parse(sessionStorage.qrdrop || null);
-	} catch (_) {
-		return null;
-	}
-}
 
 async function renewLock() {
 	const wanted = state === 'sending' && !document.hidden;
@@ -460,13 +410,5 @@ document.addEventListener('visibilitychange', wake);
 addEventListener('beforeunload', (event) => { if (BUSY.includes(state)) event.preventDefault(); });
 addEventListener('hashchange', () => location.reload());
 
-const code = /^#1([\w-]{42}[AEIMQUYcgkosw048])$/.exec(location.hash)?.[1];
-const kept = memory();
-const { origin, host } = location;
-history.replaceState(null, '', location.pathname);
-if (code || kept) {
-	const payload = code && atob(code.replace(/-/g, '+').replace(/_/g, '/'));
-	const token = payload && Uint8Array.from(payload.slice(0, 16), (byte) => byte.charCodeAt(0));
-	tell({ do: 'start', origin, host, token, kept, device: device() });
-} else view.state = 'needs-code';
+if (!begin()) view.state = 'needs-code';
 render();

@@ -48,6 +48,39 @@ fn the_largest_message_of_each_kind_fits_its_frame() {
     fits(&Refuse { code: RefuseCode::CodeDiffers, versions, text: longest(TEXT_CAP) });
 }
 
+fn longest_share() -> Shared {
+    Shared { name: longest(NAME_CAP), files: u32::MAX, bytes: u64::MAX, link: OfferLink::new(&longest(LINK_CAP)) }
+}
+
+fn longest_member() -> Member {
+    Member { number: u32::MAX, key: [0xff; 32], name: longest(NAME_CAP), here: true }
+}
+
+#[test]
+fn the_longest_message_and_the_fullest_room_fit_their_frames() {
+    fits(&Say { turn: u64::MAX, word: Word::Text(longest(MESSAGE_CAP)) });
+    fits(&Say { turn: u64::MAX, word: Word::Share(longest_share()) });
+    let news = |what| News { number: u64::MAX, time_ms: u64::MAX, by: u32::MAX, turn: u64::MAX, what };
+    fits(&news(What::Text(longest(MESSAGE_CAP))));
+    fits(&news(What::Shared { offer: u32::MAX, shared: longest_share() }));
+    fits(&news(What::Joined(longest_member())));
+    let standing = Standing { offer: u32::MAX, by: u32::MAX, shared: longest_share() };
+    fits(&Welcome {
+        you: u32::MAX,
+        seen: u64::MAX,
+        missed: u64::MAX,
+        heard: u64::MAX,
+        members: vec![longest_member(); MEMBERS_CAP],
+        offers: vec![standing; OFFERS_CAP],
+    });
+}
+
+#[test]
+fn the_link_of_an_offer_is_in_no_debug_output() {
+    let shared = Shared { name: "x".into(), files: 1, bytes: 1, link: OfferLink::new("qrdrop://very-secret") };
+    assert!(!format!("{shared:?}").contains("very-secret"));
+}
+
 #[test]
 fn a_piece_is_as_large_as_its_cap_says_and_no_larger() {
     let header = header_of_piece(PIECE_CAP);
@@ -159,6 +192,8 @@ fn a_lying_count_is_refused_before_room_is_made_for_it() {
     refuses_lying_counts::<Verdicts>("verdicts", 0, ENTRIES_CAP as usize, 9);
     refuses_lying_counts::<Pack>("pack", 1, PACK_FILES, 40);
     refuses_lying_counts::<Stored>("stored", 0, STORED_CAP, 46);
+    refuses_lying_counts::<Welcome>("members", 4 + 3 * 8, MEMBERS_CAP, 39);
+    refuses_lying_counts::<Welcome>("offers", 4 + 3 * 8 + 4, OFFERS_CAP, 24);
 }
 
 #[test]

@@ -160,6 +160,61 @@ fn refuse() -> impl Strategy<Value = Refuse> {
     (code, versions(0), text(TEXT_CAP)).prop_map(|(code, versions, text)| Refuse { code, versions, text })
 }
 
+fn shared() -> impl Strategy<Value = Shared> {
+    (text(NAME_CAP), any::<u32>(), any::<u64>(), text(LINK_CAP)).prop_map(|(name, files, bytes, link)| Shared {
+        name,
+        files,
+        bytes,
+        link: OfferLink::new(&link),
+    })
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    (any::<u32>(), any::<[u8; 32]>(), text(NAME_CAP), any::<bool>()).prop_map(|(number, key, name, here)| Member {
+        number,
+        key,
+        name,
+        here,
+    })
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    let standing =
+        (any::<u32>(), any::<u32>(), shared()).prop_map(|(offer, by, shared)| Standing { offer, by, shared });
+    (any::<(u32, u64, u64, u64)>(), vec(member(), 0..8), vec(standing, 0..8))
+        .prop_map(|((you, seen, missed, heard), members, offers)| Welcome { you, seen, missed, heard, members, offers })
+}
+
+fn message() -> impl Strategy<Value = String> {
+    prop_oneof![".{1,24}", Just("é".repeat(MESSAGE_CAP / 2)), Just("n".repeat(MESSAGE_CAP))]
+}
+
+fn say() -> impl Strategy<Value = Say> {
+    let word = prop_oneof![
+        message().prop_map(Word::Text),
+        shared().prop_map(Word::Share),
+        any::<u32>().prop_map(Word::Withdraw)
+    ];
+    (any::<u64>(), word).prop_map(|(turn, word)| Say { turn, word })
+}
+
+fn news() -> impl Strategy<Value = News> {
+    let what = prop_oneof![
+        message().prop_map(What::Text),
+        (any::<u32>(), shared()).prop_map(|(offer, shared)| What::Shared { offer, shared }),
+        any::<u32>().prop_map(What::Withdrawn),
+        member().prop_map(What::Joined),
+        Just(What::Left)
+    ];
+    (any::<(u64, u64, u32, u64)>(), what).prop_map(|((number, time_ms, by, turn), what)| News {
+        number,
+        time_ms,
+        by,
+        turn,
+        what,
+    })
+}
+
 /// A frame of any kind with a message.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     fn framed<M: Message + Debug>(messages: impl Strategy<Value = M> + 'static) -> BoxedStrategy<Vec<u8>> {
@@ -179,10 +234,22 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         framed(stored()),
         framed(not_stored()),
         framed(refuse()),
+        framed(any::<u64>().prop_map(|seen| Join { seen })),
+        framed(welcome()),
+        framed(say()),
+        framed(news()),
+        framed(any::<u64>().prop_map(|number| Seen { number })),
     ]
 }
 
 proptest! {
+    #[test]
+    fn what_is_said_in_a_room_comes_back(say in say(), news in news(), welcome in welcome()) {
+        comes_back(&say)?;
+        comes_back(&news)?;
+        comes_back(&welcome)?;
+    }
+
     #[test]
     fn an_open_comes_back(message in open()) {
         comes_back(&message)?;

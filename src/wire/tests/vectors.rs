@@ -285,6 +285,63 @@ impl Told for LaneLost {
     }
 }
 
+impl Told for Join {
+    fn told(&self) -> Value {
+        json!({ "seen": self.seen })
+    }
+}
+
+impl Told for Seen {
+    fn told(&self) -> Value {
+        json!({ "number": self.number })
+    }
+}
+
+fn member(member: &Member) -> Value {
+    json!({ "number": member.number, "key": hex(&member.key), "name": member.name, "here": member.here })
+}
+
+fn shared(shared: &Shared) -> Value {
+    json!({ "name": shared.name, "files": shared.files, "bytes": shared.bytes, "link": shared.link.as_str() })
+}
+
+impl Told for Welcome {
+    fn told(&self) -> Value {
+        let offer = |standing: &Standing| json!({ "offer": standing.offer, "by": standing.by, "shared": shared(&standing.shared) });
+        json!({
+            "you": self.you, "seen": self.seen, "missed": self.missed, "heard": self.heard,
+            "members": self.members.iter().map(member).collect::<Vec<_>>(),
+            "offers": self.offers.iter().map(offer).collect::<Vec<_>>()
+        })
+    }
+}
+
+impl Told for Say {
+    fn told(&self) -> Value {
+        let turn = self.turn;
+        match &self.word {
+            Word::Text(text) => json!({ "turn": turn, "word": "text", "text": text }),
+            Word::Share(what) => json!({ "turn": turn, "word": "share", "shared": shared(what) }),
+            Word::Withdraw(offer) => json!({ "turn": turn, "word": "withdraw", "offer": offer }),
+        }
+    }
+}
+
+impl Told for News {
+    fn told(&self) -> Value {
+        let mut told = json!({ "number": self.number, "time": self.time_ms, "by": self.by, "turn": self.turn });
+        let what = match &self.what {
+            What::Text(text) => json!({ "what": "text", "text": text }),
+            What::Shared { offer, shared: what } => json!({ "what": "shared", "offer": offer, "shared": shared(what) }),
+            What::Withdrawn(offer) => json!({ "what": "withdrawn", "offer": offer }),
+            What::Joined(who) => json!({ "what": "joined", "member": member(who) }),
+            What::Left => json!({ "what": "left" }),
+        };
+        told.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        told
+    }
+}
+
 impl Told for Refuse {
     fn told(&self) -> Value {
         json!({ "code": self.code as u8, "versions": self.versions, "text": self.text })

@@ -1,0 +1,105 @@
+//! What this end offers to a room: an outbox on a port of its own, whose link only the room gets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::cli::send::left_out;
+use crate::cli::{Failed, disk, failed, network};
+use crate::events::{ExitCode, Failure, Reporter};
+use crate::net::accept;
+use crate::net::gate::Gate;
+use crate::net::listen::{PortChoice, bind};
+use crate::pairing::{Identity, LinkKind};
+use crate::session::{Ended, Host, Memory, Outbox, OutboxRules};
+use crate::store::{SourceKind, WalkOptions, walk};
+use crate::transfer::Manner;
+use crate::wire::{self, OfferLink, Role};
+
+/// Arrivals that may wait for a session to begin.
+const ARRIVALS: usize = 16;
+
+/// Files that members of the room may take for as long as this lives.
+pub(super) struct Share {
+    host: Arc<Host>,
+    outbox: Arc<Outbox>,
+    endings: mpsc::UnboundedReceiver<Ended>,
+    door: JoinHandle<()>,
+}
+
+impl Share {
+    /// Lists what `path` holds and opens a port for it at `ip`, under the key that the room knows. Returns what to tell the room.
+    pub(super) async fn open(
+        path: String,
+        ip: IpAddr,
+        identity: Identity,
+        name: String,
+        expose: bool,
+        memory: &Memory,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<(Share, wire::Shared), Failed> {
+        let internal = |what: String| failed(Failure::new(ExitCode::Internal, what, "report it"));
+        let paths = [PathBuf::from(&path)];
+        let walked = spawn_blocking(move || walk(&paths, &WalkOptions::default())).await;
+        let walked = walked.map_err(|_| internal("the sources could not be listed".to_owned()))?;
+        let walked = walked.map_err(|error| disk(&error))?;
+        let left_out = left_out(&walked);
+        let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();
+        let bytes = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+        let Some(first) = walked.entries.first() else {
+            let message = format!("there is nothing in `{path}` that can be sent");
+            return Err(failed(Failure::new(ExitCode::Local, message, "name a file or folder")));
+        };
+        let called = first.offered.split('/').next().unwrap_or_default().to_owned();
+
+        let bound = bind(PortChoice::Exactly(0), Some(&[ip])).map_err(|error| network(ExitCode::Local, &error))?;
+        let (host, endings) = Host::new(identity, name, Role::Outbox, None, false, reporter);
+        let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
+        let (memory, _) = memory.outbox(&walked.entries, None).map_err(|error| disk(&error))?;
+        let outbox = Outbox::new(Arc::clone(&host), Arc::new(walked.entries), left_out, None, rules, memory);
+        let given = Arc::clone(&outbox);
+        let address = SocketAddr::new(ip, bound.port());
+        let link = host.link(LinkKind::Qrdrop, address).ok_or_else(|| internal("there is no link".to_owned()))?;
+        let shared = wire::Shared {
+            name: called,
+            files: u32::try_from(files).unwrap_or(u32::MAX),
+            bytes,
+            link: OfferLink::new(&link),
+        };
+
+        let listener = bound.listen().map_err(|error| network(ExitCode::Local, &error))?;
+        let (arrivals, mut arrived) = mpsc::channel(ARRIVALS);
+        let door = tokio::spawn(async move {
+            let accepting = accept::accept(listener, Gate::new(), expose, arrivals, |_| ());
+            let serving = async {
+                while let Some(arrival) = arrived.recv().await {
+                    let outbox = Arc::clone(&given);
+                    // A browser has nothing to look for here.
+                    tokio::spawn(async move { drop(outbox.serve(arrival).await) });
+                }
+            };
+            tokio::join!(accepting, serving);
+        });
+        Ok((Share { host, outbox, endings, door }, shared))
+    }
+
+    /// How many are taking it now.
+    pub(super) fn under_way(&self) -> usize {
+        self.host.under_way()
+    }
+
+    /// How a taking ended, if one has.
+    pub(super) fn ended(&mut self) -> Option<Ended> {
+        self.endings.try_recv().ok()
+    }
+
+    /// Ends what is under way, and closes the port. Nobody can come back to it: the link goes with the room.
+    pub(super) async fn close(self) {
+        self.door.abort();
+        self.host.leave().await;
+        self.outbox.forget();
+    }
+}
