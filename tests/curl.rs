@@ -58,7 +58,13 @@ impl Hosting {
         let here = Ipv4Addr::LOCALHOST.into();
         let (told, identity) = (Arc::<Told>::default(), Identity::fresh(&[here]).unwrap());
         let (host, _) = Host::new(identity, "test".to_owned(), Role::Inbox, None, false, told.clone());
-        let rules = InboxRules { yes, if_exists: IfExists::Rename, max_size: Some(1 << 20), classic: Classic::Off };
+        let rules = InboxRules {
+            yes,
+            if_exists: IfExists::Rename,
+            max_size: Some(1 << 20),
+            classic: Classic::Off,
+            outlet: None,
+        };
         let inbox =
             Inbox::new(Arc::clone(&host), Folder::open(folder.path()).unwrap(), rules, Memory::open(None).unwrap());
         let web = Web::new(Share::Inbox(Arc::clone(&inbox)), https_only);

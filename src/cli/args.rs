@@ -92,6 +92,9 @@ pub(super) struct Receive {
     /// Leave after the first finished transfer
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_ONCE")]
     pub(super) once: bool,
+    /// Write one file to standard output instead of storing it, and leave
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with_all = ["json", "on_stored"], env = "QRDROP_STDOUT")]
+    pub(super) stdout: bool,
     /// What to do with names that exist
     #[arg(long, value_name = "WHAT", default_value = "rename", env = "QRDROP_IF_EXISTS")]
     pub(super) if_exists: Existing,
@@ -156,9 +159,12 @@ pub(super) struct Hosting {
 /// `qrdrop send`.
 #[derive(Debug, Args)]
 pub(super) struct Send {
-    /// Files and folders
+    /// Files and folders; - is standard input
     #[arg(value_name = "PATH", required_unless_present = "text")]
     pub(super) paths: Vec<PathBuf>,
+    /// The name that standard input is sent under
+    #[arg(long, value_name = "NAME", default_value = "stdin", env = "QRDROP_NAME_AS")]
+    pub(super) name_as: String,
     /// A text for the other side's screen, beside or in place of files
     #[arg(long, value_name = "TEXT", hide_env_values = true, env = "QRDROP_TEXT")]
     pub(super) text: Option<String>,

@@ -10,6 +10,7 @@ use crate::net::discovery::Kind;
 use crate::pairing::Identity;
 use crate::session::Fetcher;
 use crate::store::Folder;
+use crate::transfer::Outlet;
 use crate::ui::Ui;
 
 /// Fetches everything from the outbox that `from` names.
@@ -41,6 +42,7 @@ pub(super) async fn run(
         folder,
         if_exists: receive.if_exists.into(),
         max_size: receive.max_size,
+        outlet: receive.stdout.then(|| Arc::new(Outlet::new(std::io::stdout()))),
         retry: receive.retry,
         source,
         reporter: Arc::clone(reporter),

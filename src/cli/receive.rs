@@ -10,14 +10,15 @@ use super::hosting::{Display, Door, Hosted, Left, Purpose};
 use super::{Done, Ended, disk, interruptions, open_state, unless_interrupted};
 use crate::events::{ExitCode, Failure, Reporter};
 use crate::names::human_bytes;
-use crate::session::{Inbox, InboxRules, Waiting, waiting};
+use crate::session::{Classic, Inbox, InboxRules, Waiting, waiting};
 use crate::store::Folder;
+use crate::transfer::Outlet;
 use crate::ui::Ui;
 use crate::web::{Share, Web};
 use crate::wire::Role;
 
 /// Receives until it is told to leave, or has done what `--once` asks.
-pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
+pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
     let interrupted = interruptions(ui);
     let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
     match folder.clean() {
@@ -30,16 +31,24 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>, reporte
     let memory = open_state(common)?;
     waiting(&folder).iter().for_each(|waiting| tell_waiting(ui, waiting));
     let known = memory.inbox_key(&folder).map_err(|error| disk(&error))?;
+    let outlet = receive.stdout.then(|| Arc::new(Outlet::new(std::io::stdout())));
+    let once = receive.once || receive.stdout;
+    // What phones, curl and the tutorial's senders bring is stored, or not taken.
+    receive.hosting.no_web |= receive.stdout;
     let hosting = &receive.hosting;
     let known = known.as_ref().map(|key| key.as_slice());
-    let door = Door::open(hosting, common, ui, reporter, Role::Inbox, receive.once, known)?;
+    let door = Door::open(hosting, common, ui, reporter, Role::Inbox, once, known)?;
     let rules = InboxRules {
         yes: hosting.yes.map(Into::into),
         if_exists: receive.if_exists.into(),
         max_size: receive.max_size,
-        classic: receive.classic.into(),
+        classic: if receive.stdout { Classic::Off } else { receive.classic.into() },
+        outlet: outlet.clone(),
     };
-    let directory = folder.path().to_string_lossy().into_owned();
+    let directory = match receive.stdout {
+        false => folder.path().to_string_lossy().into_owned(),
+        true => "standard output".to_owned(),
+    };
     let inbox = Inbox::new(Arc::clone(&door.host), folder, rules, memory);
     let web = Web::new(Share::Inbox(Arc::clone(&inbox)), hosting.https);
     let display = Display {
@@ -50,13 +59,16 @@ pub(super) async fn run(receive: Receive, common: &Common, ui: &Arc<Ui>, reporte
             true => "on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code",
         },
     };
-    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: receive.once, single_keys: true, display };
+    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: once, single_keys: true, display };
     let attended = door.attend(purpose, interrupted.clone(), std::future::pending::<Infallible>()).await?;
     if matches!(attended.left, Left::Done) {
         unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
     }
     Ok(match attended.left {
         Left::Done => Done::well("the transfer is finished"),
+        Left::GivenUp(code) if outlet.is_some_and(|outlet| outlet.has_begun()) => {
+            Done::with(code, "what was written to standard output is not the whole file")
+        }
         Left::GivenUp(code) => Done::with(code, "pairing failed"),
         Left::Otherwise(never) => match never {},
         Left::Asked if attended.under_way => {

@@ -1,6 +1,7 @@
 //! `qrdrop send`: what is offered, to whom, and how it came out.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -17,8 +18,8 @@ use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::pairing::Identity;
 use crate::session::{ClassicSender, Memory, Outbox, OutboxRules, Sender, check_text};
-use crate::store::{LeftOut, SourceEntry, SourceKind, Walk, WalkOptions, walk};
-use crate::transfer::{Brake, Manner, TAKERS, Taker};
+use crate::store::{LeftOut, SourceEntry, SourceKind, Spool, Walk, WalkOptions, walk};
+use crate::transfer::{Brake, Manner, Piped, TAKERS, Taker};
 use crate::ui::Ui;
 use crate::web::{Share, Web};
 use crate::wire::Role;
@@ -30,11 +31,21 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
     if let Some(text) = &send.text {
         check_text(text).map_err(failed)?;
     }
-    let (paths, options) = (send.paths.clone(), WalkOptions { follow_links: send.follow_links });
+    let options = WalkOptions { follow_links: send.follow_links };
+    let (piped, paths): (Vec<PathBuf>, Vec<PathBuf>) =
+        send.paths.iter().cloned().partition(|path| path == Path::new("-"));
+    if !piped.is_empty() && send.to.iter().any(|to| to == "-") {
+        let message = "standard input can't hold both the link and what is sent";
+        return Err(failed(Failure::new(
+            ExitCode::Usage,
+            message,
+            "put the link into a file, and name it with `--to @FILE`",
+        )));
+    }
     let walked = tokio::task::spawn_blocking(move || walk(&paths, &options)).await;
     let walked =
         walked.map_err(|_| failed(Failure::new(ExitCode::Internal, "the sources could not be listed", "report it")))?;
-    let walked = walked.map_err(|error| disk(&error))?;
+    let mut walked = walked.map_err(|error| disk(&error))?;
     for unreadable in &walked.unreadable {
         ui.say(&format!("can't be read, left out: {} ({})", shown(unreadable), unreadable.reason));
     }
@@ -43,7 +54,17 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         let message = format!("{count} could not be read, first `{}`: {}", shown(first), first.reason);
         Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
     });
-    let sending = Sending { send: &send, common, ui, reporter, memory, interrupted };
+    let mut sending = Sending { send: &send, common, ui, reporter, memory, interrupted, piped: None };
+    let mut spooled = None;
+    if !piped.is_empty() {
+        if !sending.reads_once() {
+            let (spool, entry) = sending.spool().await?;
+            walked.entries.push(entry);
+            spooled = Some(spool);
+        } else {
+            sending.piped = Some(Arc::new(Piped::new(send.name_as.as_str(), std::io::stdin())));
+        }
+    }
     let done = match sending.send.to.len() {
         0 | 1 => match sending.named().await? {
             Some(receiver) => sending.to(walked, &receiver).await?,
@@ -51,6 +72,7 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         },
         _ => sending.to_several(walked).await?,
     };
+    drop(spooled);
     match unreadable {
         Some(failure) if done.code == ExitCode::Ok => Err(failed(failure)),
         _ => Ok(done),
@@ -68,9 +90,34 @@ struct Sending<'a> {
     reporter: &'a Arc<dyn Reporter>,
     memory: Memory,
     interrupted: watch::Receiver<bool>,
+    /// Standard input, where it is sent as it comes.
+    piped: Option<Arc<Piped>>,
 }
 
 impl Sending<'_> {
+    /// Whether what is sent is read once, and nobody has to know its size before: then standard input need not be kept.
+    fn reads_once(&self) -> bool {
+        let one = self.send.to.len() == 1 || self.send.scan.is_some();
+        one && !self.send.classic
+    }
+
+    /// Reads standard input to its end, into a file for this user alone.
+    async fn spool(&self) -> Result<(Spool, SourceEntry), Failed> {
+        let (state, name) = (self.common.state_dir.clone(), self.send.name_as.clone());
+        let spooling = tokio::task::spawn_blocking(move || Spool::of(state.as_deref(), &name, std::io::stdin()));
+        let mut interrupted = self.interrupted.clone();
+        tokio::select! {
+            spooled = spooling => {
+                let spooled = spooled
+                    .map_err(|_| failed(Failure::new(ExitCode::Internal, "standard input could not be read", "report it")))?;
+                spooled.map_err(|error| disk(&error))
+            }
+            _ = interrupted.wait_for(|interrupted| *interrupted) => {
+                Err(failed(Failure::new(ExitCode::Interrupted, "interrupted", "")))
+            }
+        }
+    }
+
     fn interface(&self) -> Option<&str> {
         self.common.interface.as_deref()
     }
@@ -158,6 +205,7 @@ impl Sending<'_> {
             left_out,
             entries,
             text: self.send.text.clone(),
+            piped: self.piped.clone(),
             manner,
             retry: self.send.retry,
             memory: self.memory.clone(),

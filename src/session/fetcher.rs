@@ -18,6 +18,7 @@ use super::visit::{Errand, Target, Visit};
 use crate::events::{Event, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
 use crate::store::{Folder, IfExists};
+use crate::transfer::Outlet;
 use crate::wire::{Go, Role};
 
 /// Where what is fetched goes.
@@ -32,6 +33,8 @@ pub struct Fetcher {
     pub if_exists: IfExists,
     /// The largest transfer in bytes.
     pub max_size: Option<u64>,
+    /// Where the one file goes that is not to be stored.
+    pub outlet: Option<Arc<Outlet>>,
     /// How long the outbox is looked for after a cut.
     pub retry: Duration,
     /// The address to dial from, if one was asked for.
@@ -89,7 +92,8 @@ impl Fetcher {
                 }
                 Err(error) => part(visit.paired.conn, error).await,
             };
-            let again = match error.is_passing() {
+            // What has gone out can't be taken back.
+            let again = match error.is_passing() && self.outlet.is_none() {
                 true => unless_leaving(&mut leaving, errand.come_back(target, &home, &hash)).await,
                 false => Err(SessionError::Silent),
             };
@@ -104,7 +108,13 @@ impl Fetcher {
                         let (transfer, reason) = (transfer.clone(), refuse.text.clone());
                         self.reporter.tell(Event::Refused { transfer, reason });
                     }
-                    return Err((Some(transfer), error.failure_of_kept("fetch it again")));
+                    return Err((
+                        Some(transfer),
+                        match self.outlet {
+                            None => error.failure_of_kept("fetch it again"),
+                            Some(_) => error.failure(),
+                        },
+                    ));
                 }
             }
             before = Some(Before { transfer, digest: manifest.digest });
@@ -131,14 +141,18 @@ impl Fetcher {
             self.reporter.tell(Event::Offer(manifest.told_from(peer.clone(), standing.label)));
         }
         manifest.plan().map_err(SessionError::Declined)?;
+        if self.outlet.is_some() {
+            manifest.is_one_file().map_err(SessionError::Declined)?;
+        }
         within_limits(self.max_size, manifest.bytes)?;
         if is_new {
             self.reporter.tell(Event::Accepted { transfer: manifest.transfer.clone() });
         }
         let Fetcher { if_exists, max_size, .. } = *self;
-        let shelf = Shelf { folder: &self.folder, if_exists, max_size, reporter: &*self.reporter };
+        let outlet = self.outlet.as_ref();
+        let shelf = Shelf { folder: &self.folder, if_exists, max_size, outlet, reporter: &*self.reporter };
         let key = visit.paired.binding.server;
-        let keep = About::keepsake(manifest, &peer.name, &key, standing);
+        let keep = About::keepsake(manifest, &peer.name, &key, standing).filter(|_| outlet.is_none());
         let prepared = Receiving::prepare(&mut visit.paired.conn, shelf, manifest, standing.label, keep);
         let mut receiving = unless_leaving(leaving, prepared).await?;
         let received = self.receive(visit, &mut receiving, leaving).await;

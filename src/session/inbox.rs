@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::consent::{Level, Standing, consent, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
-use super::host::{Host, Place, lock, unless_leaving};
+use super::host::{Ended, Host, Place, lock, unless_leaving};
 use super::memory::Memory;
 use super::offer::Manifest;
 use super::opening::part;
@@ -21,6 +21,7 @@ use super::returning::{About, ResumeHash, awaited};
 use crate::events::{Event, ExitCode, Offer as Told, Way};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::{Folder, IfExists, Keepsake};
+use crate::transfer::Outlet;
 use crate::wire::{LANES_CAP, RefuseCode, Role};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
@@ -47,6 +48,8 @@ pub struct InboxRules {
     pub max_size: Option<u64>,
     /// Tutorial senders.
     pub classic: Classic,
+    /// Where one file goes that is not stored; then nothing else is taken.
+    pub outlet: Option<Arc<Outlet>>,
 }
 
 /// A folder that others may send to; shared by all sessions.
@@ -140,7 +143,8 @@ impl Inbox {
                 let code = failure.code;
                 self.host.reporter.tell(Event::Failed { transfer: Some(transfer), failure });
                 part(guest.conn, error).await;
-                self.host.ended(code, address);
+                let given_up = self.rules.outlet.as_ref().is_some_and(|outlet| outlet.has_begun());
+                self.host.report(Ended { address, result: Err(code), given_up });
             }
         }
         Ok(())
@@ -151,6 +155,9 @@ impl Inbox {
         let offer = manifest.told_from(guest.peer.clone(), guest.standing.label);
         self.host.reporter.tell(Event::Offer(offer.clone()));
         manifest.plan().map_err(SessionError::Declined)?;
+        if self.rules.outlet.is_some() {
+            manifest.is_one_file().map_err(SessionError::Declined)?;
+        }
         guest.conn.alive_during(self.end_earlier(&manifest.resume_hash)).await?;
         let accepted = guest.returning.as_ref().is_some_and(|known| {
             // Nothing but what was accepted then.
@@ -175,6 +182,9 @@ impl Inbox {
 
     /// What is kept of a transfer when it ends early.
     fn keepsake(&self, guest: &Guest, manifest: &Manifest) -> Option<Keepsake> {
+        if self.rules.outlet.is_some() {
+            return None;
+        }
         About::keepsake(manifest, &guest.peer.name, &guest.binding.client, guest.standing)
     }
 
@@ -222,7 +232,8 @@ impl Inbox {
         leaving: &mut watch::Receiver<bool>,
     ) -> Result<Event, SessionError> {
         let InboxRules { if_exists, max_size, .. } = self.rules;
-        let shelf = Shelf { folder: &self.folder, if_exists, max_size, reporter: &*self.host.reporter };
+        let outlet = self.rules.outlet.as_ref();
+        let shelf = Shelf { folder: &self.folder, if_exists, max_size, outlet, reporter: &*self.host.reporter };
         let label = guest.standing.label;
         let mut receiving = Receiving::prepare(&mut guest.conn, shelf, manifest, label, keep).await?;
         let stored = tokio::select! {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::returning::{ResumeKey, Ticket};
 use crate::pairing::{Fingerprint, Identity};
-use crate::store::{Folder, SourceEntry, StateClaim, StateDir, StoreError};
+use crate::store::{Folder, SPOOL_PREFIX, SourceEntry, StateClaim, StateDir, StoreError};
 
 /// How long a transfer can go on after it was cut; the store gives partial files up as soon.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -60,7 +60,9 @@ impl Memory {
     /// It is there, and is not this user's alone.
     pub fn open(path: Option<PathBuf>) -> Result<Memory, StoreError> {
         if let Some(state) = StateDir::find(path.as_deref())? {
-            state.expire(REMEMBERED, |name| [INBOX, SENT, OUTBOX, ROOM].iter().any(|kind| name.starts_with(kind)))?;
+            state.expire(REMEMBERED, |name| {
+                [INBOX, SENT, OUTBOX, SPOOL_PREFIX, ROOM].iter().any(|kind| name.starts_with(kind))
+            })?;
         }
         Ok(Memory { path })
     }

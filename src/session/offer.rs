@@ -98,6 +98,14 @@ impl Manifest {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text).map(plan).collect()
     }
 
+    /// Refuses what does not fit into one stream.
+    pub(super) fn is_one_file(&self) -> Result<(), Refuse> {
+        match self.entries.as_slice() {
+            [entry] if entry.kind == EntryKind::File => Ok(()),
+            _ => Err(refusal(RefuseCode::Other, "one file is taken there at a time, for its standard output")),
+        }
+    }
+
     /// The accepted files as (id, declared bytes); folders carry no data.
     pub(super) fn files(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
         self.of_kind(EntryKind::File)
@@ -143,9 +151,10 @@ pub(super) fn announce(ticket: &Ticket, sources: &Sources) -> (Offer, Vec<Page>,
                 SourceKind::Folder => (EntryKind::Folder, entry.modified),
             },
             Source::Text(_) => (EntryKind::Text, None),
+            Source::Piped(_) => (EntryKind::File, None),
         };
         let modified = modified.and_then(modified_of);
-        Entry { kind, path: source.name().to_owned(), size: Some(source.bytes()), modified }
+        Entry { kind, path: source.name().to_owned(), size: source.size(), modified }
     });
     let pages: Vec<Page> = Page::cut(entries).collect();
     let mut digest = blake3::Hasher::new();
@@ -155,8 +164,10 @@ pub(super) fn announce(ticket: &Ticket, sources: &Sources) -> (Offer, Vec<Page>,
         page.encode(&mut payload);
         digest.update(&payload);
     }
-    let bytes = sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes()));
-    let (transfer, resume_hash) = (ticket.transfer, ticket.key.hash());
+    let bytes = sources.bytes();
+    // What can't be read again can't be come back to.
+    let resume_hash = if sources.are_piped() { [0; 32] } else { ticket.key.hash() };
+    let transfer = ticket.transfer;
     let offer = Offer { transfer, resume_hash, entries: sources.count() as u32, bytes };
     (offer, pages, OfferEnd { digest: *digest.finalize().as_bytes() })
 }
@@ -197,7 +208,7 @@ impl Judged {
             return Err(SessionError::broke("verdicts on a part only"));
         }
         let beyond = |(verdict, source): (&(u32, Verdict), Source<'_>)| match (&verdict.1, source) {
-            (Verdict::TakeRest(_) | Verdict::Have(_) | Verdict::Stored(_), Source::Text(_)) => true,
+            (Verdict::TakeRest(_) | Verdict::Have(_) | Verdict::Stored(_), Source::Text(_) | Source::Piped(_)) => true,
             (Verdict::TakeRest(held), Source::Entry(entry)) => held
                 .last()
                 .is_some_and(|(first, count)| u64::from(*first) + u64::from(*count) > entry.bytes.div_ceil(CHUNK_LEN)),

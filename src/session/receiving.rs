@@ -18,7 +18,7 @@ use super::offer::{Manifest, Unfrozen, verdicts};
 use crate::events::{Event, Label, Offer as Told, Peer, Reporter};
 use crate::names::{human_bytes, inert};
 use crate::store::{Folder, Held, IfExists, Intake, Keepsake, Placed, PlannedEntry, PlannedKind, StoreError};
-use crate::transfer::{Earlier, Hash, Incoming, Outcome, Recalled};
+use crate::transfer::{Earlier, Hash, Incoming, Outcome, Outlet, Recalled};
 use crate::wire::{
     self, CHUNK_LEN, Finished, Go, Kind, LANES_CAP, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP,
     Stored, StoredItem, Verdict,
@@ -170,6 +170,8 @@ pub(super) struct Shelf<'a> {
     pub(super) if_exists: IfExists,
     /// The largest transfer in bytes.
     pub(super) max_size: Option<u64>,
+    /// Where the one file goes that is not to be stored.
+    pub(super) outlet: Option<&'a Arc<Outlet>>,
     pub(super) reporter: &'a dyn Reporter,
 }
 
@@ -231,7 +233,8 @@ impl<'a> Receiving<'a> {
         let (intake, there) = begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         let intake = Arc::new(intake);
         let (told, outcomes) = mpsc::unbounded_channel();
-        let incoming = Incoming::new(Arc::clone(&intake), manifest.files(), shelf.max_size, told);
+        let incoming =
+            Incoming::new(Arc::clone(&intake), manifest.files(), shelf.max_size, shelf.outlet.cloned(), told);
         let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
         let incoming = Arc::new(incoming.map_err(busy)?);
         let (verdicts, kept_bytes) = (there.verdicts(), there.kept_bytes());

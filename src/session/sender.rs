@@ -18,7 +18,7 @@ use super::visit::{Errand, Target, Visit};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
 use crate::store::{SourceEntry, StateClaim};
-use crate::transfer::{Manner, Sources, Taker};
+use crate::transfer::{Manner, Piped, Sources, Taker};
 use crate::wire::Role;
 
 /// What a sender brings along.
@@ -31,6 +31,8 @@ pub struct Sender {
     pub entries: Arc<Vec<SourceEntry>>,
     /// A text for the receiver's screen.
     pub text: Option<String>,
+    /// A stream that is sent as a file.
+    pub piped: Option<Arc<Piped>>,
     /// What was left out before, as (name, reason).
     pub left_out: Vec<(String, String)>,
     /// How content is sent.
@@ -81,7 +83,8 @@ impl Sender {
             Some((ticket, claim)) => (ticket, Some(claim)),
             None => (Ticket::draw(), None),
         };
-        let sources = Sources::new(Arc::clone(&self.entries), self.text.as_deref()).shared(taker);
+        let sources = Sources::new(Arc::clone(&self.entries), self.text.as_deref());
+        let sources = sources.with_piped(self.piped.clone()).shared(taker);
         let parcel = Parcel::new(&sources, &self.left_out, &self.manner, ticket, &*self.reporter);
         let mut attempt = Attempt { parcel: &parcel, receiver, what, claim, accepted: false, cut: None };
         loop {
@@ -100,7 +103,7 @@ impl Sender {
                 Err(error) => (visit.home(), part(visit.paired.conn, error).await),
             };
             let (home, error) = error;
-            let again = match attempt.accepted && error.is_passing() {
+            let again = match attempt.accepted && error.is_passing() && !sources.are_piped() {
                 true => unless_leaving(&mut leaving, errand.come_back(target, &home, &parcel.ticket.key.hash())).await,
                 false => Err(SessionError::Silent),
             };

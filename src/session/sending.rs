@@ -69,9 +69,10 @@ impl<'a> Parcel<'a> {
         Parcel { sources, left_out, reporter, manner, ticket, transfer, acknowledged, started }
     }
 
-    /// Whether it is worth going on with when it is cut.
+    /// Whether it can be gone on with when it is cut, and is worth it.
     pub(super) fn is_large(&self) -> bool {
-        self.sources.iter().fold(0u64, |sum, source| sum.saturating_add(source.bytes())) > CHUNK_LEN
+        !self.sources.are_piped()
+            && self.sources.iter().fold(0u64, |sum, source| sum.saturating_add(source.bytes())) > CHUNK_LEN
     }
 
     /// Tells that it goes on where an earlier session was cut, for that `reason`.
@@ -153,13 +154,14 @@ fn run_bytes((first, count): (u32, u32), size: u64) -> u64 {
 pub(super) fn told(sources: &Sources, peer: Peer, label: Label, transfer: String) -> Told {
     let entries = sources.iter().take(ENTRIES_TOLD).map(|source| OfferedEntry {
         name: source.name().to_owned(),
-        bytes: Some(source.bytes()),
+        bytes: source.size(),
         kind: match source {
             Source::Entry(entry) => match entry.kind {
                 SourceKind::File => EntryKind::File,
                 SourceKind::Folder => EntryKind::Folder,
             },
             Source::Text(_) => EntryKind::Text,
+            Source::Piped(_) => EntryKind::File,
         },
     });
     Told {
@@ -167,7 +169,7 @@ pub(super) fn told(sources: &Sources, peer: Peer, label: Label, transfer: String
         peer,
         label,
         files: sources.iter().filter(|source| source.has_content()).count() as u64,
-        bytes: sources.iter().try_fold(0u64, |sum, source| sum.checked_add(source.bytes())),
+        bytes: sources.bytes(),
         entries: entries.collect(),
         entries_left_out: sources.count().saturating_sub(ENTRIES_TOLD) as u64,
     }
@@ -235,7 +237,8 @@ pub(super) struct Sending<'a> {
     left: usize,
     files: u64,
     bytes: u64,
-    total: u64,
+    /// Bytes in all; `None` if that is unknown.
+    total: Option<u64>,
     started: Instant,
     finished: Option<Instant>,
     /// A part that the receiver had is not of the file as it is now.
@@ -254,7 +257,7 @@ impl<'a> Sending<'a> {
         let is_wanted = |(id, verdict): &(u32, Verdict)| sources.get(*id).has_content() && *verdict != Verdict::Leave;
         let wanted: Vec<_> = verdicts.into_iter().filter(is_wanted).collect();
         wanted.iter().for_each(|(id, _)| awaited[*id as usize] = true);
-        let total = wanted.iter().fold(0, |sum: u64, (id, _)| sum.saturating_add(sources.get(*id).bytes()));
+        let total = wanted.iter().try_fold(0u64, |sum, (id, _)| sum.checked_add(sources.get(*id).size()?));
         let pending = wanted.len();
         let resumed = wanted.iter().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
         let resumed = resumed.map(|(id, _)| *id).collect();
@@ -340,7 +343,7 @@ impl<'a> Sending<'a> {
 
     fn tell_progress(&self, bytes: u64) {
         let transfer = self.parcel.transfer.clone();
-        self.parcel.reporter.tell(Event::Progress { transfer, bytes, total: Some(self.total) });
+        self.parcel.reporter.tell(Event::Progress { transfer, bytes, total: self.total });
     }
 
     /// An acknowledgement counts only for a file that was sent, with the hash that it was sent with.

@@ -152,6 +152,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A stream that is read once could not be read on.
+    pub fn unreadable(subject: &str, source: io::Error) -> StoreError {
+        StoreError::io("read", subject, source)
+    }
+
+    /// The stream that a file was to be written to takes no more.
+    pub fn unwritable(source: io::Error) -> StoreError {
+        StoreError::io("write to", "standard output", source)
+    }
+
     /// Sorts a system error into the kinds that matter to people and peers.
     pub(super) fn io(action: &'static str, subject: impl Into<String>, source: io::Error) -> StoreError {
         let subject = subject.into();

@@ -47,6 +47,7 @@ mod place;
 mod plan;
 mod resume;
 mod source;
+mod spool;
 mod state;
 mod taken;
 mod walk;
@@ -63,6 +64,7 @@ pub use self::partial::{PartialFile, Whole};
 pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
 pub use self::resume::Held;
 pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
+pub use self::spool::{SPOOL_PREFIX, Spool};
 pub use self::state::{StateClaim, StateDir, write_secret_file};
 pub use self::walk::{LeftOut, Walk, WalkOptions, walk};
 

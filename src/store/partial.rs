@@ -10,6 +10,7 @@ use super::error::StoreError;
 use super::intake::Shared;
 use super::journal::{Mark, Record};
 use super::plan::PlannedFile;
+use crate::names::RelPath;
 
 /// How much of a file of unknown size is written between two looks at the free space.
 const LOOK_EVERY_BYTES: u64 = 16 * 1024 * 1024;
@@ -110,6 +111,11 @@ impl PartialFile {
         }
     }
 
+    /// Gives the disk back what it holds before `offset`, where the system can: it reads as zeros from then on.
+    pub fn forget_before(&self, offset: u64) {
+        at::forget_before(&self.file, offset);
+    }
+
     /// Removes it, so that no other attempt goes on with it.
     pub fn remove(mut self) {
         self.slot.lasts = false;
@@ -118,6 +124,11 @@ impl PartialFile {
     /// The entry that it is for.
     pub fn id(&self) -> u32 {
         self.slot.id
+    }
+
+    /// Where it would be put, if its name is free.
+    pub fn path(&self) -> RelPath {
+        self.slot.planned().path.clone()
     }
 
     /// Where the written bytes end.

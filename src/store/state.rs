@@ -109,6 +109,10 @@ impl StateDir {
         &self.path
     }
 
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// Writes the file `name` as [`write_secret_file`] does.
     ///
     /// # Errors

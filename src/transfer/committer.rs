@@ -10,45 +10,79 @@ use std::thread;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::incoming::Receiving;
 use super::lane::LaneError;
 use super::outcome::{NotStoredHere, Outcome};
+use super::outlet::Outlet;
 use super::tree::Hash;
-use crate::store::{Intake, Whole};
+use crate::store::{Intake, PartialFile, Placed, StoreError, Whole};
 
 /// Files that wait to be made durable: enough that one sync serves many, few enough that open files stay within the
 /// usual limit of 1,024 descriptors with many senders at once.
 const COMMIT_QUEUE: usize = 128;
 
-struct Ready {
-    whole: Whole,
-    hash: Hash,
+enum Job {
+    /// To be put in place.
+    Store(Whole, Hash),
+    /// A chunk of a file has come that is to be let out.
+    Look(Arc<Receiving>),
+    /// A file of so many bytes is whole, to be let out.
+    LetOut(PartialFile, u64, Hash),
 }
 
 /// The thread that puts whole files in place, one batch after the other. It ends when this is dropped, after what it was
 /// given.
 pub(super) struct Committer {
-    queue: SyncSender<Ready>,
+    queue: SyncSender<Job>,
     /// Files given and not answered for.
     waiting: Arc<AtomicUsize>,
+    has_outlet: bool,
 }
 
 impl Committer {
-    /// Starts it; each file gets an outcome.
+    /// Starts it; each file gets an outcome. With an `outlet` files go there.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub(super) fn start(intake: Arc<Intake>, outcomes: UnboundedSender<Outcome>) -> io::Result<Self> {
-        let (queue, ready) = sync_channel(COMMIT_QUEUE);
+    pub(super) fn start(
+        intake: Arc<Intake>,
+        outlet: Option<Arc<Outlet>>,
+        outcomes: UnboundedSender<Outcome>,
+    ) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(COMMIT_QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&waiting);
-        thread::Builder::new().spawn(move || commit_all(&intake, &ready, &outcomes, &count))?;
-        Ok(Committer { queue, waiting })
+        let has_outlet = outlet.is_some();
+        let desk = Desk { intake, outlet, outcomes, waiting: Arc::clone(&waiting) };
+        thread::Builder::new().spawn(move || desk.work(&jobs))?;
+        Ok(Committer { queue, waiting, has_outlet })
+    }
+
+    /// Whether files are let out rather than stored.
+    pub(super) fn has_outlet(&self) -> bool {
+        self.has_outlet
+    }
+
+    /// Says that a chunk of a file has come, which may be let out.
+    pub(super) fn look(&self, receiving: &Arc<Receiving>) {
+        if self.has_outlet {
+            // A full queue means that it will be looked at anyway.
+            let _ = self.queue.try_send(Job::Look(Arc::clone(receiving)));
+        }
+    }
+
+    /// Hands over a whole file that is to be let out.
+    pub(super) fn let_out(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
+        self.give(Job::LetOut(file, bytes, hash))
     }
 
     /// Hands a whole file over; waits while the disk is behind.
     pub(super) fn commit(&self, whole: Whole, hash: Hash) -> Result<(), LaneError> {
+        self.give(Job::Store(whole, hash))
+    }
+
+    fn give(&self, job: Job) -> Result<(), LaneError> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        self.queue.send(Ready { whole, hash }).map_err(|_| LaneError::Stopped)
+        self.queue.send(job).map_err(|_| LaneError::Stopped)
     }
 
     /// Whether files are on their way to the disk.
@@ -58,27 +92,77 @@ impl Committer {
     }
 }
 
-fn commit_all(intake: &Intake, ready: &Receiver<Ready>, outcomes: &UnboundedSender<Outcome>, waiting: &AtomicUsize) {
-    while let Ok(first) = ready.recv() {
-        let mut hashes = HashMap::new();
-        let batch: Vec<Whole> = std::iter::once(first)
-            .chain(ready.try_iter().take(COMMIT_QUEUE))
-            .map(|ready| {
-                hashes.insert(ready.whole.id(), ready.hash);
-                ready.whole
-            })
-            .collect();
-        for (id, placed) in intake.commit(batch) {
-            let outcome = match placed {
-                Ok(placed) => Outcome::Stored { id, placed, hash: hashes[&id] },
-                Err(error) => {
-                    intake.discard(id);
-                    Outcome::NotStored(NotStoredHere::by_disk(id, &error))
+/// What the thread works with.
+struct Desk {
+    intake: Arc<Intake>,
+    outlet: Option<Arc<Outlet>>,
+    outcomes: UnboundedSender<Outcome>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Desk {
+    fn work(&self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut hashes = HashMap::new();
+            let mut batch: Vec<Whole> = Vec::new();
+            for job in std::iter::once(first).chain(jobs.try_iter().take(COMMIT_QUEUE)) {
+                match job {
+                    Job::Store(whole, hash) => {
+                        hashes.insert(whole.id(), hash);
+                        batch.push(whole);
+                    }
+                    Job::Look(receiving) => self.look(&receiving),
+                    Job::LetOut(file, bytes, hash) => self.let_out(file, bytes, hash),
                 }
-            };
-            waiting.fetch_sub(1, Ordering::AcqRel);
-            // The session may have gone; what is stored stays stored.
-            let _ = outcomes.send(outcome);
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            for (id, placed) in self.intake.commit(batch) {
+                let outcome = match placed {
+                    Ok(placed) => Outcome::Stored { id, placed, hash: hashes[&id] },
+                    Err(error) => {
+                        self.intake.discard(id);
+                        Outcome::NotStored(NotStoredHere::by_disk(id, &error))
+                    }
+                };
+                self.waiting.fetch_sub(1, Ordering::AcqRel);
+                self.tell(outcome);
+            }
         }
     }
+
+    fn look(&self, receiving: &Receiving) {
+        let Some(Err(error)) = self.outlet.as_ref().map(|outlet| outlet.advance(receiving)) else { return };
+        // Nobody takes it: what still comes is thrown away.
+        if let Some(file) = receiving.take_file() {
+            file.remove();
+            self.intake.discard(receiving.id);
+            self.tell(unwritten(receiving.id, error));
+        }
+    }
+
+    fn let_out(&self, file: PartialFile, bytes: u64, hash: Hash) {
+        let (id, name) = (file.id(), file.path());
+        let written = self.outlet.as_ref().map_or(Ok(()), |outlet| outlet.finish(&file, bytes));
+        file.remove();
+        self.intake.discard(id);
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.tell(match written {
+            Ok(()) => Outcome::Stored { id, placed: Placed { name, path: STDOUT.into(), bytes }, hash },
+            Err(error) => unwritten(id, error),
+        });
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        // The session may have gone; what is stored stays stored.
+        let _ = self.outcomes.send(outcome);
+    }
+}
+
+/// What stands for the place of a file that was let out.
+const STDOUT: &str = "-";
+
+fn unwritten(id: u32, error: io::Error) -> Outcome {
+    Outcome::NotStored(NotStoredHere::by_disk(id, &StoreError::unwritable(error)))
 }

@@ -11,6 +11,7 @@ use super::committer::Committer;
 use super::lane::LaneError;
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
+use super::outlet::Outlet;
 use super::recall::Recalled;
 use super::tree::{ChunkHasher, Forest, Hash};
 use crate::store::{Intake, PartialFile, Placed, StoreError};
@@ -72,7 +73,8 @@ pub(super) struct Parts {
 }
 
 impl Incoming {
-    /// For the accepted `files` as (id, declared bytes), of which at most `most` bytes are to be stored by `intake`.
+    /// For the accepted `files` as (id, declared bytes), of which at most `most` bytes are to be stored by `intake`; or else
+    /// written to `outlet`, if there is one.
     ///
     /// # Errors
     /// The system has no thread left for the committer.
@@ -80,10 +82,11 @@ impl Incoming {
         intake: Arc<Intake>,
         files: impl IntoIterator<Item = (u32, Option<u64>)>,
         most: Option<u64>,
+        outlet: Option<Arc<Outlet>>,
         outcomes: UnboundedSender<Outcome>,
     ) -> io::Result<Self> {
         let files = files.into_iter().map(|(id, size)| (id, Slot::Awaited(size))).collect();
-        let committer = Committer::start(Arc::clone(&intake), outcomes.clone())?;
+        let committer = Committer::start(Arc::clone(&intake), outlet, outcomes.clone())?;
         Ok(Incoming {
             intake,
             files: Mutex::new(files),
@@ -225,7 +228,15 @@ impl Incoming {
         }
     }
 
+    /// Says that a chunk of a file has come.
+    pub(super) fn look(&self, receiving: &Arc<Receiving>) {
+        self.committer.look(receiving);
+    }
+
     pub(super) fn commit(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
+        if self.committer.has_outlet() {
+            return self.committer.let_out(file, bytes, hash);
+        }
         let id = file.id();
         match file.complete(bytes) {
             Ok(whole) => self.committer.commit(whole.hashed(hash), hash),
@@ -248,17 +259,19 @@ impl Incoming {
 }
 
 impl Receiving {
+    /// Does something with the file, unless it was handed on or given up.
+    pub(super) fn with_file<T>(&self, what: impl FnOnce(&PartialFile) -> T) -> Option<T> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(what)
+    }
+
     /// Writes a piece, unless the file is not wanted any more.
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
-        file.as_ref().map_or(Ok(()), |file| file.write_at(offset, bytes))
+        self.with_file(|file| file.write_at(offset, bytes)).unwrap_or(Ok(()))
     }
 
     /// Notes a chunk that is written and verified, for another attempt.
     pub(super) fn note_chunk(&self, chunk: u64, value: Hash) {
-        if let Some(file) = self.file.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            file.note_chunk(chunk, value);
-        }
+        self.with_file(|file| file.note_chunk(chunk, value));
     }
 
     /// Takes the file from the lanes once none is writing to it; only one of them gets it.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::brake::Brake;
 use super::lock;
 use super::pace::Pace;
+use super::piped::Part;
 use super::sources::{Source, Sources};
 use super::squeeze::Compress;
 use super::tree::{Forest, Hash};
@@ -89,6 +90,9 @@ pub(super) enum Work {
     Pack(Vec<u32>),
     /// Only send if it differs from what the receiver has.
     Compare(u32, Verdict),
+    /// Send what a stream yields next.
+    Piped(u32),
+    Part(u32, Part),
     End(FileEnd),
     Withdraw(Withdraw),
 }
@@ -194,6 +198,16 @@ impl Outgoing {
         let mut room = PACK_LEN;
         while let Some((id, verdict)) = queue.todo.front() {
             let id = *id;
+            if let Source::Piped(piped) = self.sources.get(id) {
+                if !pack.is_empty() {
+                    break;
+                }
+                if piped.total().is_none() {
+                    return Some(Work::Piped(id));
+                }
+                queue.todo.pop_front();
+                continue;
+            }
             let size = self.sources.get(id).bytes();
             if let Verdict::Have(_) | Verdict::Stored(_) = verdict {
                 if !pack.is_empty() {
@@ -247,6 +261,7 @@ impl Outgoing {
         match self.sources.get(id) {
             Source::Entry(entry) => entry,
             Source::Text(_) => unreachable!("a text is small, and taken as a whole"),
+            Source::Piped(_) => unreachable!("a stream is no file on the disk"),
         }
     }
 

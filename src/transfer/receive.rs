@@ -89,7 +89,9 @@ fn receive_chunk(
         return Ok(());
     };
     parts.forest.insert(index, value);
-    complete(incoming, &receiving, parts)
+    complete(incoming, &receiving, parts)?;
+    incoming.look(&receiving);
+    Ok(())
 }
 
 /// The content of a chunk, hashed and written; `None` if the sender withdrew the file in the middle.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::lane::{LaneError, LaneStream, write_message};
 use super::lock;
 use super::outgoing::{Active, Outgoing, Sending, Work};
+use super::piped::{Part, Piped};
 use super::sources::Source;
 use super::squeeze::Squeezer;
 use super::tree::{ChunkHasher, Hash};
@@ -59,11 +60,16 @@ fn send_all(stream: &mut impl LaneStream, outgoing: &Outgoing, untaken: &mut Unt
     while !active.leaves() {
         let Some(work) = outgoing.next_work() else { break };
         untaken.turn_to(Some(work.clone()));
-        let mut wire = Wire { stream, outgoing, untaken, writing: Duration::ZERO };
+        let mut wire = {
+            let (started, writing, codec) = (Instant::now(), Duration::ZERO, Codec::Raw);
+            Wire { stream, outgoing, untaken, started, writing, codec }
+        };
         match work {
             Work::Chunk(file, index) => send_chunk(&mut wire, &file, index, &mut squeezer, &mut buffer)?,
             Work::Pack(ids) => send_pack(&mut wire, &ids, &mut squeezer)?,
             Work::Compare(id, verdict) => compare(&mut wire, id, &verdict, &mut buffer)?,
+            Work::Piped(id) => send_piped(&mut wire, id, &mut squeezer, &mut buffer)?,
+            Work::Part(id, part) => send_part(&mut wire, id, part, &mut squeezer, &mut buffer)?,
             Work::End(end) => wire.end(end)?,
             Work::Withdraw(message) => wire.withdraw(message)?,
         }
@@ -87,7 +93,6 @@ fn send_chunk(
     if file.failed.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let started = Instant::now();
     let offset = index * CHUNK_LEN;
     let len = CHUNK_LEN.min(file.size - offset);
     let held = file.is_held(index);
@@ -114,49 +119,106 @@ fn send_chunk(
         }
         Ok::<_, StoreError>(())
     };
-    let mut chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
-    let work = Work::Chunk(Arc::clone(file), index);
-    if !held && squeezer.is_on() {
-        buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
-        let whole = &mut buffer[..HEADER_LEN + len as usize];
-        if let Err(error) = fill(0, &mut whole[HEADER_LEN..]) {
-            return wire.withdraw(file.fail(wire.outgoing, &error));
-        }
-        let (codec, bytes) = squeezer.squeeze(whole);
-        chunk.codec = codec;
-        wire.begin(work, len)?;
-        wire.message(&chunk)?;
-        wire.pieces(bytes, len)?;
-    } else {
-        if !held {
-            wire.begin(work, len)?;
-            wire.message(&chunk)?;
-        }
+    let chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
+    if held {
         let mut done = 0;
         while done < len {
             let piece = PIECE.min((len - done) as usize);
-            let framed = &mut buffer[..HEADER_LEN + piece];
-            if let Err(error) = fill(done, &mut framed[HEADER_LEN..]) {
-                let withdraw = file.fail(wire.outgoing, &error);
-                return if held { wire.withdraw(withdraw) } else { wire.break_off(withdraw) };
+            if let Err(error) = fill(done, &mut buffer[..piece]) {
+                return wire.withdraw(file.fail(wire.outgoing, &error));
             }
-            if held {
-                wire.outgoing.count(piece as u64);
-            } else {
-                squeezer.glance(&framed[HEADER_LEN..]);
-                wire.pieces(framed, piece as u64)?;
-            }
+            wire.outgoing.count(piece as u64);
             done += piece as u64;
         }
+    } else if let Err(error) = wire.content(Work::Chunk(Arc::clone(file), index), chunk, squeezer, buffer, &mut fill)? {
+        return match error {
+            Unfilled::Before(error) => wire.withdraw(file.fail(wire.outgoing, &error)),
+            Unfilled::Within(error) => wire.break_off(file.fail(wire.outgoing, &error)),
+        };
     }
     let value = shared.map_or_else(|| hasher.finish(file.size <= CHUNK_LEN), |(_, hash)| hash);
     if !held {
-        wire.message(&ChunkEnd { subtree: value })?;
-        squeezer.sent(chunk.codec, len, started.elapsed(), wire.writing);
+        wire.chunk_end(value, len, squeezer)?;
     }
     let first = lock(&file.forest).insert(index, value);
     // One that is said again has been counted.
     if first && file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(wire, file) } else { Ok(()) }
+}
+
+/// Sends what a stream yields next.
+fn send_piped(
+    wire: &mut Wire<'_, impl LaneStream>,
+    id: u32,
+    squeezer: &mut Squeezer<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), LaneError> {
+    let piped = piped(wire.outgoing, id);
+    match piped.next() {
+        Ok(Some(part)) => {
+            wire.untaken.turn_to(Some(Work::Part(id, part.clone())));
+            send_part(wire, id, part, squeezer, buffer)
+        }
+        Ok(None) => piped.end(id).map_or(Ok(()), |end| end_piped(wire, end)),
+        Err(error) => {
+            piped.give_up();
+            wire.withdraw(wire.outgoing.fail(id, &StoreError::unreadable(piped.name(), error)))
+        }
+    }
+}
+
+fn send_part(
+    wire: &mut Wire<'_, impl LaneStream>,
+    id: u32,
+    part: Part,
+    squeezer: &mut Squeezer<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), LaneError> {
+    let work = Work::Part(id, part.clone());
+    match part {
+        Part::Whole(content) => {
+            let hash = *blake3::hash(&content).as_bytes();
+            wire.outgoing.sent(id, hash);
+            let files = vec![Packed { id, len: content.len() as u32, hash }];
+            wire.begin(work, content.len() as u64)?;
+            wire.message(&Pack { codec: Codec::Raw, files })?;
+            let mut framed = vec![0; HEADER_LEN];
+            framed.extend_from_slice(&content);
+            wire.pieces(&mut framed, content.len() as u64)
+        }
+        Part::Chunk(index, content) => {
+            let offset = index * CHUNK_LEN;
+            let chunk = Chunk { id, offset, len: content.len() as u32, codec: Codec::Raw };
+            let mut fill = |from: u64, bytes: &mut [u8]| {
+                bytes.copy_from_slice(&content[from as usize..][..bytes.len()]);
+                Ok(())
+            };
+            // What is in memory can't fail to be there.
+            let _ = wire.content(work, chunk, squeezer, buffer, &mut fill)?;
+            let value = hash_chunk(offset, &content, false);
+            wire.chunk_end(value, content.len() as u64, squeezer)?;
+            let piped = piped(wire.outgoing, id);
+            piped.note(index, value);
+            piped.end(id).map_or(Ok(()), |end| end_piped(wire, end))
+        }
+    }
+}
+
+fn end_piped(wire: &mut Wire<'_, impl LaneStream>, end: FileEnd) -> Result<(), LaneError> {
+    wire.outgoing.sent(end.id, end.root);
+    wire.end(end)
+}
+
+fn piped(outgoing: &Outgoing, id: u32) -> &Piped {
+    match outgoing.sources.get(id) {
+        Source::Piped(piped) => piped,
+        _ => unreachable!("only streams are taken as such"),
+    }
+}
+
+/// Content that could not be read, before anything of it was said or after.
+enum Unfilled {
+    Before(StoreError),
+    Within(StoreError),
 }
 
 /// The value of a chunk, given as a whole.
@@ -171,8 +233,12 @@ struct Wire<'a, S> {
     stream: &'a mut S,
     outgoing: &'a Outgoing,
     untaken: &'a mut Untaken,
+    /// When the lane turned to it.
+    started: Instant,
     /// How long writing took, and waiting until there was room.
     writing: Duration,
+    /// How its content is coded.
+    codec: Codec,
 }
 
 impl<S: LaneStream> Wire<'_, S> {
@@ -188,6 +254,53 @@ impl<S: LaneStream> Wire<'_, S> {
         let started = Instant::now();
         write_message(self.stream, message)?;
         self.writing += started.elapsed();
+        Ok(())
+    }
+
+    /// Says a chunk up to its last piece, compressed if that pays; `fill` gives its content from an offset on.
+    fn content(
+        &mut self,
+        work: Work,
+        mut chunk: Chunk,
+        squeezer: &mut Squeezer<'_>,
+        buffer: &mut Vec<u8>,
+        fill: &mut impl FnMut(u64, &mut [u8]) -> Result<(), StoreError>,
+    ) -> Result<Result<(), Unfilled>, LaneError> {
+        let len = u64::from(chunk.len);
+        if squeezer.is_on() {
+            buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
+            let whole = &mut buffer[..HEADER_LEN + len as usize];
+            if let Err(error) = fill(0, &mut whole[HEADER_LEN..]) {
+                return Ok(Err(Unfilled::Before(error)));
+            }
+            let (codec, bytes) = squeezer.squeeze(whole);
+            chunk.codec = codec;
+            self.codec = codec;
+            self.begin(work, len)?;
+            self.message(&chunk)?;
+            self.pieces(bytes, len)?;
+            return Ok(Ok(()));
+        }
+        self.begin(work, len)?;
+        self.message(&chunk)?;
+        let mut done = 0;
+        while done < len {
+            let piece = PIECE.min((len - done) as usize);
+            let framed = &mut buffer[..HEADER_LEN + piece];
+            if let Err(error) = fill(done, &mut framed[HEADER_LEN..]) {
+                return Ok(Err(Unfilled::Within(error)));
+            }
+            squeezer.glance(&framed[HEADER_LEN..]);
+            self.pieces(framed, piece as u64)?;
+            done += piece as u64;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Ends a chunk of `len` bytes, and learns from how long it took.
+    fn chunk_end(&mut self, value: Hash, len: u64, squeezer: &mut Squeezer<'_>) -> Result<(), LaneError> {
+        self.message(&ChunkEnd { subtree: value })?;
+        squeezer.sent(self.codec, len, self.started.elapsed(), self.writing);
         Ok(())
     }
 
@@ -245,7 +358,6 @@ fn end_file(wire: &mut Wire<'_, impl LaneStream>, file: &Sending) -> Result<(), 
 
 /// Small files are read whole before a byte is sent, so that a bad one is withdrawn and the rest still goes.
 fn send_pack(wire: &mut Wire<'_, impl LaneStream>, ids: &[u32], squeezer: &mut Squeezer<'_>) -> Result<(), LaneError> {
-    let started = Instant::now();
     let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
     let mut bytes = vec![0; HEADER_LEN];
     for &id in ids {
@@ -271,7 +383,7 @@ fn send_pack(wire: &mut Wire<'_, impl LaneStream>, ids: &[u32], squeezer: &mut S
     wire.begin(Work::Pack(pack.files.iter().map(|file| file.id).collect()), plain)?;
     wire.message(&pack)?;
     wire.pieces(bytes, plain)?;
-    squeezer.sent(codec, plain, started.elapsed(), wire.writing);
+    squeezer.sent(codec, plain, wire.started.elapsed(), wire.writing);
     Ok(())
 }
 
@@ -293,6 +405,7 @@ fn read_small(source: Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), St
     let start = bytes.len();
     match source {
         Source::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+        Source::Piped(_) => unreachable!("a stream is taken part by part"),
         Source::Entry(entry) => {
             let read = entry.open().and_then(|source| {
                 bytes.resize(start + entry.bytes as usize, 0);

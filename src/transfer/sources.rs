@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::piped::Piped;
 use super::sharing::Taker;
 use crate::store::{SourceEntry, SourceKind};
 
-/// What is offered: the entries, whose place is their id, and after them the text, if there is one.
+/// What is offered: the entries, whose place is their id, and after them the text and the stream, if there are any.
 #[derive(Clone)]
 pub struct Sources {
     entries: Arc<Vec<SourceEntry>>,
     text: Option<Arc<str>>,
+    piped: Option<Arc<Piped>>,
     taker: Option<Arc<Taker>>,
 }
 
@@ -20,6 +22,8 @@ pub enum Source<'a> {
     Entry(&'a SourceEntry),
     /// For the receiver's screen.
     Text(&'a str),
+    /// A stream that is read once.
+    Piped(&'a Arc<Piped>),
 }
 
 impl Sources {
@@ -28,7 +32,22 @@ impl Sources {
 
     /// The entries, then the text.
     pub fn new(entries: Arc<Vec<SourceEntry>>, text: Option<&str>) -> Self {
-        Sources { entries, text: text.map(Arc::from), taker: None }
+        Sources { entries, text: text.map(Arc::from), piped: None, taker: None }
+    }
+
+    /// The same, and a stream after them.
+    pub fn with_piped(self, piped: Option<Arc<Piped>>) -> Self {
+        Sources { piped, ..self }
+    }
+
+    /// Whether there is something among them that can't be read again.
+    pub fn are_piped(&self) -> bool {
+        self.piped.is_some()
+    }
+
+    /// Sum of the sizes in bytes; `None` while one is unknown, or if there is no such number.
+    pub fn bytes(&self) -> Option<u64> {
+        self.iter().try_fold(0u64, |sum, source| sum.checked_add(source.size()?))
     }
 
     /// The same, of which this receiver takes its part from what is read for several; with `None` it is read for it alone.
@@ -50,7 +69,7 @@ impl Sources {
 
     /// How many there are; ids are below that.
     pub fn count(&self) -> usize {
-        self.entries.len() + usize::from(self.text.is_some())
+        self.entries.len() + usize::from(self.text.is_some()) + usize::from(self.piped.is_some())
     }
 
     /// The one with this id.
@@ -58,16 +77,18 @@ impl Sources {
     /// # Panics
     /// If there is none.
     pub fn get(&self, id: u32) -> Source<'_> {
-        match (self.entries.get(id as usize), &self.text) {
-            (Some(entry), _) => Source::Entry(entry),
-            (None, Some(text)) if id as usize == self.entries.len() => Source::Text(text),
-            _ => panic!("entry {id} of {} was never offered", self.count()),
-        }
+        let found = self.entries.get(id as usize).map(Source::Entry);
+        let others = || self.others().nth((id as usize).checked_sub(self.entries.len())?);
+        found.or_else(others).unwrap_or_else(|| panic!("entry {id} of {} was never offered", self.count()))
     }
 
     /// All, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = Source<'_>> {
-        self.entries.iter().map(Source::Entry).chain(self.text.as_deref().map(Source::Text))
+        self.entries.iter().map(Source::Entry).chain(self.others())
+    }
+
+    fn others(&self) -> impl Iterator<Item = Source<'_>> {
+        self.text.as_deref().map(Source::Text).into_iter().chain(self.piped.as_ref().map(Source::Piped))
     }
 }
 
@@ -83,15 +104,22 @@ impl<'a> Source<'a> {
         match self {
             Source::Entry(entry) => &entry.offered,
             Source::Text(_) => Sources::TEXT_NAME,
+            Source::Piped(piped) => piped.name(),
         }
     }
 
-    /// Size in bytes; 0 for folders.
-    pub fn bytes(self) -> u64 {
+    /// Size in bytes, 0 for folders; `None` while it is unknown.
+    pub fn size(self) -> Option<u64> {
         match self {
-            Source::Entry(entry) => entry.bytes,
-            Source::Text(text) => text.len() as u64,
+            Source::Entry(entry) => Some(entry.bytes),
+            Source::Text(text) => Some(text.len() as u64),
+            Source::Piped(piped) => piped.total(),
         }
+    }
+
+    /// As [`Source::size`], with 0 while it is unknown.
+    pub fn bytes(self) -> u64 {
+        self.size().unwrap_or_default()
     }
 
     /// Whether it has content that a lane carries.

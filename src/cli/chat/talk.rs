@@ -251,6 +251,7 @@ impl Talk {
             folder: Arc::clone(&self.means.folder),
             if_exists: IfExists::Rename,
             max_size: None,
+            outlet: None,
             retry: TAKE_AGAIN,
             source: self.means.source,
             reporter: Arc::clone(&self.means.reporter),

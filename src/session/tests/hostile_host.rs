@@ -34,6 +34,7 @@ async fn fetched_from<F: Future<Output = ()>>(
         folder: Folder::open(&folder.path().join("in")).unwrap(),
         if_exists: IfExists::Rename,
         max_size: None,
+        outlet: None,
         retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),

@@ -50,7 +50,7 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
         guest.conn.expect::<Page>().await.unwrap();
         guest.conn.expect::<OfferEnd>().await.unwrap();
         let files = [(0, Some(7)), (1, Some(7))];
-        let incoming = Arc::new(Incoming::new(intake, files, None, told).unwrap());
+        let incoming = Arc::new(Incoming::new(intake, files, None, None, told).unwrap());
         let mut running = Lanes::running(LaneWork::Receive(incoming));
         let (secret, client) = (guest.lane_secret.clone(), guest.binding.client);
         let session = theirs.lanes.register([1; 16], secret, client, LANES_CAP, &running).unwrap();

@@ -45,7 +45,13 @@ fn door() -> (SocketAddr, mpsc::Receiver<Arrival>, JoinHandle<()>) {
 }
 
 fn rules() -> InboxRules {
-    InboxRules { yes: Some(Level::Private), if_exists: IfExists::Rename, max_size: None, classic: Classic::Ask }
+    InboxRules {
+        yes: Some(Level::Private),
+        if_exists: IfExists::Rename,
+        max_size: None,
+        classic: Classic::Ask,
+        outlet: None,
+    }
 }
 
 fn host(role: Role, once: bool, reporter: &Arc<Recorder>) -> (Arc<Host>, mpsc::UnboundedReceiver<Ended>) {
@@ -167,6 +173,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         name: "sender".to_owned(),
         entries: Arc::new(entries),
         text: None,
+        piped: None,
         left_out: Vec::new(),
         manner: Manner::default(),
         retry: Duration::ZERO,

@@ -114,6 +114,7 @@ fn fetching_with(reporter: &Arc<Recorder>, if_exists: IfExists, max_size: Option
         folder: Folder::open(folder.path()).unwrap(),
         if_exists,
         max_size,
+        outlet: None,
         retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),

@@ -196,7 +196,7 @@ impl Receiver {
         let intake = Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap();
         let intake = Arc::new(intake);
         let (told, outcomes) = unbounded_channel();
-        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), files, most, told).unwrap());
+        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), files, most, None, told).unwrap());
         Receiver { folder, intake, incoming, outcomes }
     }
 
