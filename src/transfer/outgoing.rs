@@ -41,8 +41,10 @@ pub struct Manner {
 pub struct Outgoing {
     pub(super) sources: Sources,
     queue: Mutex<Queue>,
-    /// What was on its way on lanes that were cut, until the receiver has let go of them, too.
-    lost: Mutex<HashMap<u16, Untaken>>,
+    /// What was on its way on lanes that were cut, and how much of it was counted, until the receiver has let go of them, too.
+    lost: Mutex<HashMap<u16, (Vec<Work>, u64)>>,
+    /// Bytes of content on all lanes that the receiver has not taken yet.
+    pub(super) untaken: AtomicU64,
     /// What was acknowledged in an earlier session of this run, and need not be read again.
     pub(super) acknowledged: HashMap<u32, Hash>,
     /// What was sent of entries that are not acknowledged yet.
@@ -133,6 +135,7 @@ impl Outgoing {
             sources,
             queue: Mutex::new(Queue { again: Vec::new(), todo, current: None }),
             lost: Mutex::default(),
+            untaken: AtomicU64::new(0),
             acknowledged,
             hashes: Mutex::default(),
             same: Mutex::default(),
@@ -278,14 +281,13 @@ impl Outgoing {
     }
 
     /// Keeps what was on its way when `lane` was cut.
-    pub(super) fn lose(&self, lane: u16, untaken: Untaken) {
-        lock(&self.lost).insert(lane, untaken);
+    pub(super) fn lose(&self, lane: u16, untaken: Untaken<'_>) {
+        lock(&self.lost).insert(lane, untaken.into_work());
     }
 
     /// Has what was on its way on `lane` said again: the receiver has let go of it. `false` if the lane was not lost.
     pub fn say_again(&self, lane: u16) -> bool {
-        let Some(untaken) = lock(&self.lost).remove(&lane) else { return false };
-        let (work, counted) = untaken.into_work();
+        let Some((work, counted)) = lock(&self.lost).remove(&lane) else { return false };
         self.bytes.fetch_sub(counted, Ordering::Relaxed);
         lock(&self.queue).again.extend(work);
         true

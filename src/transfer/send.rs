@@ -29,7 +29,7 @@ const _: () = assert!(PIECE <= PIECE_CAP);
 /// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was on its way on this lane
 /// is then kept under its number, see [`Outgoing::say_again`].
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing, lane: u16) -> Result<(), LaneError> {
-    let mut untaken = Untaken::default();
+    let mut untaken = Untaken::new(&outgoing.untaken);
     match send_all(stream, outgoing, &mut untaken) {
         // Nothing is lost with the receiver's last word.
         Err(Stage::Ending(LaneError::Cut(_))) if untaken.is_empty() => Ok(()),
@@ -53,7 +53,7 @@ impl From<LaneError> for Stage {
     }
 }
 
-fn send_all(stream: &mut impl LaneStream, outgoing: &Outgoing, untaken: &mut Untaken) -> Result<(), Stage> {
+fn send_all<'a>(stream: &mut impl LaneStream, outgoing: &'a Outgoing, untaken: &mut Untaken<'a>) -> Result<(), Stage> {
     let mut buffer = vec![0; HEADER_LEN + PIECE];
     let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
     let mut active = Active::begin(outgoing);
@@ -84,7 +84,7 @@ fn send_all(stream: &mut impl LaneStream, outgoing: &Outgoing, untaken: &mut Unt
 }
 
 fn send_chunk(
-    wire: &mut Wire<'_, impl LaneStream>,
+    wire: &mut Wire<'_, '_, impl LaneStream>,
     file: &Arc<Sending>,
     index: u64,
     squeezer: &mut Squeezer<'_>,
@@ -147,7 +147,7 @@ fn send_chunk(
 
 /// Sends what a stream yields next.
 fn send_piped(
-    wire: &mut Wire<'_, impl LaneStream>,
+    wire: &mut Wire<'_, '_, impl LaneStream>,
     id: u32,
     squeezer: &mut Squeezer<'_>,
     buffer: &mut Vec<u8>,
@@ -167,7 +167,7 @@ fn send_piped(
 }
 
 fn send_part(
-    wire: &mut Wire<'_, impl LaneStream>,
+    wire: &mut Wire<'_, '_, impl LaneStream>,
     id: u32,
     part: Part,
     squeezer: &mut Squeezer<'_>,
@@ -203,7 +203,7 @@ fn send_part(
     }
 }
 
-fn end_piped(wire: &mut Wire<'_, impl LaneStream>, end: FileEnd) -> Result<(), LaneError> {
+fn end_piped(wire: &mut Wire<'_, '_, impl LaneStream>, end: FileEnd) -> Result<(), LaneError> {
     wire.outgoing.sent(end.id, end.root);
     wire.end(end)
 }
@@ -229,10 +229,10 @@ fn hash_chunk(offset: u64, content: &[u8], whole_file: bool) -> Hash {
 }
 
 /// A lane's stream while something passes.
-struct Wire<'a, S> {
+struct Wire<'a, 'b, S> {
     stream: &'a mut S,
     outgoing: &'a Outgoing,
-    untaken: &'a mut Untaken,
+    untaken: &'a mut Untaken<'b>,
     /// When the lane turned to it.
     started: Instant,
     /// How long writing took, and waiting until there was room.
@@ -241,7 +241,7 @@ struct Wire<'a, S> {
     codec: Codec,
 }
 
-impl<S: LaneStream> Wire<'_, S> {
+impl<S: LaneStream> Wire<'_, '_, S> {
     /// Begins to say something that holds so many `bytes` of content.
     fn begin(&mut self, work: Work, bytes: u64) -> Result<(), LaneError> {
         let started = Instant::now();
@@ -347,7 +347,7 @@ impl<S: LaneStream> Wire<'_, S> {
     }
 }
 
-fn end_file(wire: &mut Wire<'_, impl LaneStream>, file: &Sending) -> Result<(), LaneError> {
+fn end_file(wire: &mut Wire<'_, '_, impl LaneStream>, file: &Sending) -> Result<(), LaneError> {
     if let Err(error) = file.source.check_unchanged() {
         return wire.withdraw(file.fail(wire.outgoing, &error));
     }
@@ -357,7 +357,11 @@ fn end_file(wire: &mut Wire<'_, impl LaneStream>, file: &Sending) -> Result<(), 
 }
 
 /// Small files are read whole before a byte is sent, so that a bad one is withdrawn and the rest still goes.
-fn send_pack(wire: &mut Wire<'_, impl LaneStream>, ids: &[u32], squeezer: &mut Squeezer<'_>) -> Result<(), LaneError> {
+fn send_pack(
+    wire: &mut Wire<'_, '_, impl LaneStream>,
+    ids: &[u32],
+    squeezer: &mut Squeezer<'_>,
+) -> Result<(), LaneError> {
     let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
     let mut bytes = vec![0; HEADER_LEN];
     for &id in ids {
@@ -423,7 +427,7 @@ fn read_small(source: Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), St
 
 /// Hashes a file that the receiver seems to have, and queues it in full if it differs.
 fn compare(
-    wire: &mut Wire<'_, impl LaneStream>,
+    wire: &mut Wire<'_, '_, impl LaneStream>,
     id: u32,
     verdict: &Verdict,
     buffer: &mut [u8],

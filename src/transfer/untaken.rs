@@ -1,26 +1,32 @@
 //! What was said on a lane and is not known to have arrived.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lane::{LaneError, LaneStream, read_header, read_message};
 use super::outgoing::Work;
 use crate::wire::{CHUNK_LEN, Kind, LaneEnd, Taken};
 
-/// Content that may be on its way when something else begins: with it a receiver always has a chunk to work on while the
-/// next one comes, and little is lost with a lane.
+/// Content that may be on its way on a lane when something else begins: with it a receiver always has a chunk to work on
+/// while the next one comes, and little is lost with a lane.
 const MOST_BYTES: u64 = CHUNK_LEN;
+
+/// The same on all lanes together: where there are several, they keep the receiver busy between them, and one that is killed
+/// loses no more than a few chunks.
+const MOST_BYTES_IN_ALL: u64 = 2 * CHUNK_LEN;
 
 /// Things that may be on their way, whatever they hold: the receiver's words about them fit into any socket.
 const MOST: usize = 64;
 
 /// What a receiver has yet to take, oldest first.
-#[derive(Default)]
-pub(super) struct Untaken {
+pub(super) struct Untaken<'a> {
     /// What the lane is at, as long as nothing of it has begun.
     at: Option<Work>,
     items: VecDeque<Item>,
     /// Content of all of them.
     bytes: u64,
+    /// Content on all lanes.
+    in_all: &'a AtomicU64,
 }
 
 struct Item {
@@ -31,7 +37,12 @@ struct Item {
     counted: u64,
 }
 
-impl Untaken {
+impl<'a> Untaken<'a> {
+    /// Nothing; what comes is counted with that of the other lanes.
+    pub(super) fn new(in_all: &'a AtomicU64) -> Self {
+        Untaken { at: None, items: VecDeque::new(), bytes: 0, in_all }
+    }
+
     /// The lane turns to something else.
     pub(super) fn turn_to(&mut self, work: Option<Work>) {
         self.at = work;
@@ -40,7 +51,7 @@ impl Untaken {
     /// Notes that `work` with so many `bytes` of content is about to be said, and waits until there is room for it.
     pub(super) fn begin(&mut self, stream: &mut impl LaneStream, work: Work, bytes: u64) -> Result<(), LaneError> {
         let mut heard = Ok(false);
-        while heard.is_ok() && (self.items.len() >= MOST || (bytes > 0 && self.bytes > MOST_BYTES)) {
+        while heard.is_ok() && (self.items.len() >= MOST || (bytes > 0 && self.is_full())) {
             heard = self.hear(stream);
         }
         // What can't be packed is withdrawn before the pack.
@@ -49,7 +60,16 @@ impl Untaken {
         }
         self.items.push_back(Item { work, bytes, counted: 0 });
         self.bytes += bytes;
+        self.in_all.fetch_add(bytes, Ordering::Relaxed);
         heard.map(drop)
+    }
+
+    fn is_full(&self) -> bool {
+        let most = match self.in_all.load(Ordering::Relaxed) > MOST_BYTES_IN_ALL {
+            true => 0,
+            false => MOST_BYTES,
+        };
+        self.bytes > most
     }
 
     /// What is being said turns out as something else.
@@ -78,7 +98,9 @@ impl Untaken {
         match header.kind {
             Kind::Taken if !self.items.is_empty() => {
                 read_message::<Taken>(stream, header)?;
-                self.bytes -= self.items.pop_front().map_or(0, |item| item.bytes);
+                let bytes = self.items.pop_front().map_or(0, |item| item.bytes);
+                self.bytes -= bytes;
+                self.in_all.fetch_sub(bytes, Ordering::Relaxed);
                 Ok(false)
             }
             Kind::LaneEnd if self.items.is_empty() => {
@@ -95,8 +117,14 @@ impl Untaken {
     }
 
     /// What is to be said again, and how many bytes of it were counted.
-    pub(super) fn into_work(self) -> (Vec<Work>, u64) {
+    pub(super) fn into_work(mut self) -> (Vec<Work>, u64) {
         let counted = self.items.iter().map(|item| item.counted).sum();
-        (self.items.into_iter().map(|item| item.work).chain(self.at).collect(), counted)
+        (self.items.drain(..).map(|item| item.work).chain(self.at.take()).collect(), counted)
+    }
+}
+
+impl Drop for Untaken<'_> {
+    fn drop(&mut self) {
+        self.in_all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
