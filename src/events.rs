@@ -406,6 +406,29 @@ pub enum Event {
         /// Whether it is a remembered device.
         trusted: bool,
     },
+    /// A peer is remembered from now on.
+    Remembered {
+        /// Who, by the name that it is remembered by.
+        peer: Peer,
+    },
+    /// A peer was to be remembered, and is not.
+    NotRemembered {
+        /// Who.
+        peer: Peer,
+        /// Why.
+        reason: String,
+    },
+    /// A remembered device.
+    Device {
+        /// The name that it is remembered by.
+        name: String,
+        /// Its key mark.
+        id: String,
+        /// When it was first met, RFC 3339 in UTC.
+        since: String,
+        /// When it was last met, likewise; `None` if not again.
+        last_seen: Option<String>,
+    },
     /// `doctor` has looked at something.
     Finding(Finding),
     /// A message of the room.

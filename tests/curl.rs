@@ -11,7 +11,7 @@ use qrdrop::net::accept;
 use qrdrop::net::gate::Gate;
 use qrdrop::net::listen::{PortChoice, bind};
 use qrdrop::pairing::Identity;
-use qrdrop::session::{Classic, Host, Inbox, InboxRules, Level, Memory};
+use qrdrop::session::{Classic, Devices, Host, Inbox, InboxRules, Level, Memory};
 use qrdrop::store::{Folder, IfExists};
 use qrdrop::web::{Share, Web};
 use qrdrop::wire::Role;
@@ -57,7 +57,8 @@ impl Hosting {
         let folder = TempDir::with_prefix("qrdrop-test-").unwrap();
         let here = Ipv4Addr::LOCALHOST.into();
         let (told, identity) = (Arc::<Told>::default(), Identity::fresh(&[here]).unwrap());
-        let (host, _) = Host::new(identity, "test".to_owned(), Role::Inbox, None, false, told.clone());
+        let devices = Devices::open(Some(folder.path().join("none")), false).unwrap();
+        let (host, _) = Host::new(identity, devices, "test".to_owned(), Role::Inbox, None, false, told.clone());
         let rules = InboxRules {
             yes,
             if_exists: IfExists::Rename,

@@ -35,6 +35,8 @@ pub(super) enum Command {
     Send(Send),
     /// Show the receivers nearby
     List(List),
+    /// List, rename or forget the devices that are remembered
+    Devices(Devices),
     /// Look why others can't find or reach this device
     Doctor(Doctor),
     /// Print completions for a shell
@@ -151,6 +153,9 @@ pub(super) struct Hosting {
     /// Write the code as a picture
     #[arg(long, value_name = "FILE", env = "QRDROP_QR_PNG")]
     pub(super) qr_png: Option<PathBuf>,
+    /// Remember the device at the other side, if it is started with this too: from then on no code is compared
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_REMEMBER")]
+    pub(super) remember: bool,
     /// Add a line of JSON to this file for each transfer
     #[arg(long, value_name = "FILE", env = "QRDROP_LOG")]
     pub(super) log: Option<PathBuf>,
@@ -172,6 +177,9 @@ pub(super) struct Send {
     /// it others fetch
     #[arg(long, value_name = "TARGET", conflicts_with = "scan", hide_env_values = true, env = "QRDROP_TO")]
     pub(super) to: Vec<String>,
+    /// Every remembered receiver that is found
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with_all = ["to", "scan", "classic"], env = "QRDROP_ALL")]
+    pub(super) all: bool,
     /// A picture of the receiver's QR code
     #[arg(long, value_name = "PICTURE", env = "QRDROP_SCAN")]
     pub(super) scan: Option<PathBuf>,
@@ -205,6 +213,36 @@ pub(super) struct List {
     /// How long to listen
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, env = "QRDROP_WAIT")]
     pub(super) wait: Duration,
+}
+
+/// `qrdrop devices`.
+#[derive(Debug, Args)]
+pub(super) struct Devices {
+    /// What to do with them; to list them, unless said otherwise.
+    #[command(subcommand)]
+    pub(super) action: Option<Action>,
+}
+
+/// What is done with remembered devices.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// List them
+    List,
+    /// Give one another name
+    Rename {
+        /// Its name, or its key mark
+        #[arg(value_name = "OLD")]
+        old: String,
+        /// The name that it gets
+        #[arg(value_name = "NEW")]
+        new: String,
+    },
+    /// Forget one: it is a stranger from then on
+    Forget {
+        /// Its name, or its key mark
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
 }
 
 /// `qrdrop doctor`.

@@ -11,12 +11,11 @@ use self::talk::{Means, Talk};
 use super::args::{Chat, Common};
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
 use super::target;
-use super::{Done, Ended, Failed, disk, failed, interruptions, network, open_state, shown_name};
+use super::{Done, Ended, disk, failed, interruptions, made, network, open_devices, open_state, shown_name, unusable};
 use crate::events::{ExitCode, Failure, Reporter};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
-use crate::pairing::{Identity, PairingError};
-use crate::session::{Over, RoomGuest, RoomHost, RoomMemory, Seat, Target};
+use crate::session::{Devices, Over, RoomGuest, RoomHost, RoomMemory, Seat, Target};
 use crate::store::{Folder, History};
 use crate::ui::Ui;
 use crate::web::{Share, Web};
@@ -28,11 +27,13 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, reporter: &Ar
     let folder = Folder::open(&chat.folder).map_err(|error| disk(&error))?;
     let history = chat.history.as_deref().map(History::open).transpose().map_err(|error| disk(&error))?;
     let memory = open_state(common)?;
-    let identity = own_key(Identity::fresh(&[]))?;
+    let devices = open_devices(common, chat.hosting.remember)?;
+    let identity = made(devices.identity(None, &[]))?;
     let mut means = Means {
         ui: Arc::clone(ui),
         reporter: Arc::clone(reporter),
         identity,
+        devices: devices.clone().closed(),
         name: shown_name(common),
         folder,
         source: None,
@@ -48,17 +49,14 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         means.source = found.first().map(|candidate| candidate.ip);
     }
     match &chat.to {
-        Some(to) => join(to, common, means).await,
+        Some(to) => join(to, common, means, devices).await,
         None => host(&chat, common, means).await,
     }
 }
 
-fn own_key(made: Result<Identity, PairingError>) -> Result<Identity, Failed> {
-    made.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))
-}
-
-async fn join(to: &str, common: &Common, mut means: Means) -> Ended {
-    let room = target::named(to, Kind::Room, common.interface.as_deref()).await?;
+async fn join(to: &str, common: &Common, mut means: Means, devices: Devices) -> Ended {
+    let known = devices.known().map_err(|error| unusable(&error))?;
+    let room = target::named(to, Kind::Room, common.interface.as_deref(), &known).await?;
     // A process that was killed is followed by one with its key, which hears what it has missed.
     let remembered = match &room.target {
         Target::Invited(invitation) => means.memory.room(invitation.receiver()),
@@ -66,12 +64,13 @@ async fn join(to: &str, common: &Common, mut means: Means) -> Ended {
     };
     if let Some(remembered) = &remembered {
         if let Some(kept) = &remembered.key {
-            means.identity = own_key(Identity::kept(kept, &[]))?;
+            means.identity = made(devices.identity(Some(kept), &[]))?;
         }
         remembered.keep(&means.identity);
     }
     let guest = RoomGuest {
         identity: means.identity.clone(),
+        devices,
         name: means.name.clone(),
         source: means.source,
         reporter: Arc::clone(&means.reporter),

@@ -31,7 +31,8 @@ pub(super) fn completions(shell: Shell) -> String {
 pub(super) fn manual_page() -> String {
     let bare = |command: clap::Command| command.disable_help_flag(true).disable_version_flag(true);
     let command = bare(Cli::command());
-    let subcommands: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    let subcommands: Vec<(String, clap::Command)> =
+        command.get_subcommands().flat_map(|part| nested("", part)).collect();
     let whole = Man::new(command);
     let mut page = rendered(|page| {
         whole.render_title(page)?;
@@ -40,10 +41,9 @@ pub(super) fn manual_page() -> String {
         whole.render_options_section(page)
     });
     page = page.replace(".SH OPTIONS", ".SH FLAGS OF EVERY COMMAND");
-    for command in subcommands {
-        let name = format!("qrdrop {}", command.get_name());
-        let heading = format!(".SH {}", command.get_name().to_uppercase());
-        let part = Man::new(bare(command).bin_name(name));
+    for (name, command) in subcommands {
+        let heading = format!(".SH {}", name.to_uppercase());
+        let part = Man::new(bare(command).bin_name(format!("qrdrop {name}")));
         let section = rendered(|page| {
             part.render_synopsis_section(page)?;
             part.render_description_section(page)?;
@@ -53,6 +53,13 @@ pub(super) fn manual_page() -> String {
             &section.replace(".SH SYNOPSIS", &heading).replace(".SH DESCRIPTION", ".PP").replace(".SH OPTIONS\n", "");
     }
     page + REST
+}
+
+/// A command by its whole name, and those below it.
+fn nested(above: &str, command: &clap::Command) -> Vec<(String, clap::Command)> {
+    let name = format!("{above} {}", command.get_name()).trim_start().to_owned();
+    let below = command.get_subcommands().flat_map(|part| nested(&name, part)).collect::<Vec<_>>();
+    [(name, command.clone())].into_iter().chain(below).collect()
 }
 
 fn rendered(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {

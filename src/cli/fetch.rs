@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::args::{Common, Receive};
-use super::{Done, Ended, disk, failed, interruptions, network, open_state, shown_name, target, unless_interrupted};
-use crate::events::{ExitCode, Failure, Reporter};
+use super::{
+    Done, Ended, disk, interruptions, made, network, open_devices, open_state, shown_name, target, unless_interrupted,
+    unusable,
+};
+use crate::events::{ExitCode, Reporter};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
-use crate::pairing::Identity;
 use crate::session::Fetcher;
 use crate::store::Folder;
 use crate::transfer::Outlet;
@@ -24,6 +26,8 @@ pub(super) async fn run(
     let interrupted = interruptions(ui);
     let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
     open_state(common)?;
+    let devices = open_devices(common, receive.hosting.remember)?;
+    let known = devices.known().map_err(|error| unusable(&error))?;
     let only = common.interface.as_deref();
     let source = match only {
         None => None,
@@ -32,12 +36,10 @@ pub(super) async fn run(
             found.first().map(|candidate| candidate.ip)
         }
     };
-    let outbox = target::named(from, Kind::Outbox, only).await?;
-    let identity = Identity::fresh(&[]);
-    let identity =
-        identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
+    let outbox = target::named(from, Kind::Outbox, only, &known).await?;
     let fetcher = Fetcher {
-        identity,
+        identity: made(devices.identity(None, &[]))?,
+        devices,
         name: shown_name(common),
         folder,
         if_exists: receive.if_exists.into(),

@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::args::{Common, Hosting, Ttl};
 use super::whereabouts::{Doors, moved, warning};
-use super::{Failed, disk, failed, network, shown_name};
+use super::{Failed, disk, failed, made, network, open_devices, shown_name};
 use crate::events::{Board, Event, ExitCode, Failure, Reporter};
 use crate::net::accept::{self, Arrival, Knock};
 use crate::net::addresses::Candidate;
 use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, Kind, port_is_shared};
 use crate::net::listen::{Bound, DEFAULT_PORT, PortChoice, bind};
 use crate::net::watch::Watch;
-use crate::pairing::{Identity, LinkKind};
+use crate::pairing::LinkKind;
 use crate::session::{Classic, Ended, Host, Inbox, Outbox, RoomHost};
 use crate::store::write_secret_file;
 use crate::ui::{HostKey, QrChoice, Ui, qr};
@@ -142,7 +142,7 @@ pub(super) struct Attended<T> {
 
 impl<'a> Door<'a> {
     /// Takes the port. With `once` for a single transfer; with the key that it is `known` by to those who come back, if
-    /// any do.
+    /// any do and this device has none that lasts.
     pub(super) fn open(
         hosting: &'a Hosting,
         common: &Common,
@@ -158,12 +158,11 @@ impl<'a> Door<'a> {
         let choice = hosting.port.map_or(PortChoice::Preferred(DEFAULT_PORT), PortChoice::Exactly);
         let only = common.interface.as_ref().map(|_| ips.clone());
         let bound = bind(choice, only.as_deref()).map_err(|error| network(ExitCode::Local, &error))?;
-        let identity = known.map_or_else(|| Identity::fresh(&ips), |secret| Identity::kept(secret, &ips));
-        let identity =
-            identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
+        let devices = open_devices(common, hosting.remember)?;
+        let identity = made(devices.identity(known, &ips))?;
         let name = shown_name(common);
-        let (host, endings) =
-            Host::new(identity, name.clone(), role, lifetime(hosting, ui), once, Arc::clone(reporter));
+        let ttl = lifetime(hosting, ui);
+        let (host, endings) = Host::new(identity, devices, name.clone(), role, ttl, once, Arc::clone(reporter));
         Ok(Door { hosting, ui, name, bound, only, watch, endings, host })
     }
 

@@ -3,6 +3,7 @@
 mod args;
 mod chat;
 mod definitions;
+mod devices;
 mod doctor;
 mod fetch;
 mod hosting;
@@ -24,7 +25,8 @@ use crate::automation::{Automation, Rules};
 use crate::events::{Event, ExitCode, Failure, Reporter, Way};
 use crate::names::PeerName;
 use crate::net::NetError;
-use crate::session::Memory;
+use crate::pairing::{Identity, PairingError};
+use crate::session::{Devices, DevicesError, Memory};
 use crate::store::{StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
 use args::{Cli, Command, Common, Receive};
@@ -94,6 +96,7 @@ async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
         Command::Send(send) => send::run(send, &common, ui, &reporter).await,
         Command::List(list) => list::run(list, &common, ui).await,
         Command::Chat(chat) => chat::run(chat, &common, ui, &reporter).await,
+        Command::Devices(devices) => devices::run(devices, &common, ui),
         Command::Doctor(doctor) => doctor::run(doctor, &common, ui).await,
         Command::Completions(completions) => Ok(definitions::print(&definitions::completions(completions.shell), ui)),
         Command::Man => Ok(definitions::print(&definitions::manual_page(), ui)),
@@ -175,6 +178,21 @@ fn network(code: ExitCode, error: &NetError) -> Failed {
 fn open_state(common: &Common) -> Result<Memory, Failed> {
     let opened = common.state_dir.as_deref().map_or(Ok(()), |path| StateDir::open(Some(path)).map(drop));
     opened.and_then(|()| Memory::open(common.state_dir.clone())).map_err(|error| disk(&error))
+}
+
+/// What is known of other devices; those that are met now are to be remembered too, if `remember` says so.
+fn open_devices(common: &Common, remember: bool) -> Result<Devices, Failed> {
+    Devices::open(common.state_dir.clone(), remember).map_err(|error| unusable(&error))
+}
+
+/// What is remembered of devices can't be used.
+fn unusable(error: &DevicesError) -> Failed {
+    failed(error.failure())
+}
+
+/// The key that this device shows, if it could be made.
+fn made(identity: Result<Identity, PairingError>) -> Result<Identity, Failed> {
+    identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))
 }
 
 /// The name that others see.

@@ -11,13 +11,14 @@ use super::args::{Common, Send};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose, is_seen};
 use super::target::{self, Receiver};
-use super::{Done, Ended, Failed, disk, failed, interruptions, network, open_state, shown_name};
+use super::{
+    Done, Ended, Failed, disk, failed, interruptions, made, network, open_devices, open_state, shown_name, unusable,
+};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::{human_bytes, inert};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
-use crate::pairing::Identity;
-use crate::session::{ClassicSender, Memory, Outbox, OutboxRules, Sender, check_text};
+use crate::session::{ClassicSender, Devices, Known, Memory, Outbox, OutboxRules, Sender, check_text};
 use crate::store::{LeftOut, SourceEntry, SourceKind, Spool, Walk, WalkOptions, walk};
 use crate::transfer::{Brake, Manner, Piped, TAKERS, Taker};
 use crate::ui::Ui;
@@ -28,6 +29,8 @@ use crate::wire::Role;
 pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
     let interrupted = interruptions(ui);
     let memory = open_state(common)?;
+    let devices = open_devices(common, send.hosting.remember)?;
+    let known = devices.known().map_err(|error| unusable(&error))?;
     if let Some(text) = &send.text {
         check_text(text).map_err(failed)?;
     }
@@ -54,7 +57,7 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         let message = format!("{count} could not be read, first `{}`: {}", shown(first), first.reason);
         Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
     });
-    let mut sending = Sending { send: &send, common, ui, reporter, memory, interrupted, piped: None };
+    let mut sending = Sending { send: &send, common, ui, reporter, memory, devices, known, interrupted, piped: None };
     let mut spooled = None;
     if !piped.is_empty() {
         if !sending.reads_once() {
@@ -65,12 +68,13 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
             sending.piped = Some(Arc::new(Piped::new(send.name_as.as_str(), std::io::stdin())));
         }
     }
-    let done = match sending.send.to.len() {
-        0 | 1 => match sending.named().await? {
+    let done = match (send.all, send.to.len()) {
+        (true, _) => sending.to_several(walked, sending.remembered().await?).await?,
+        (false, 0 | 1) => match sending.named().await? {
             Some(receiver) => sending.to(walked, &receiver).await?,
             None => sending.host(walked).await?,
         },
-        _ => sending.to_several(walked).await?,
+        _ => sending.to_several(walked, send.to.iter().cloned().map(Wanted::Named).collect()).await?,
     };
     drop(spooled);
     match unreadable {
@@ -83,12 +87,23 @@ fn shown(left: &LeftOut) -> String {
     inert(&left.path.to_string_lossy())
 }
 
+/// One of several receivers.
+enum Wanted {
+    /// As the command line names it.
+    Named(String),
+    /// Found already.
+    Found(Receiver),
+}
+
 struct Sending<'a> {
     send: &'a Send,
     common: &'a Common,
     ui: &'a Arc<Ui>,
     reporter: &'a Arc<dyn Reporter>,
     memory: Memory,
+    devices: Devices,
+    /// Those that were remembered at the start.
+    known: Known,
     interrupted: watch::Receiver<bool>,
     /// Standard input, where it is sent as it comes.
     piped: Option<Arc<Piped>>,
@@ -125,14 +140,28 @@ impl Sending<'_> {
     /// The receiver that the command line names.
     async fn named(&self) -> Result<Option<Receiver>, Failed> {
         match (self.send.to.first(), &self.send.scan) {
-            (Some(to), _) => target::named(to, Kind::Inbox, self.interface()).await.map(Some),
+            (Some(to), _) => target::named(to, Kind::Inbox, self.interface(), &self.known).await.map(Some),
             (None, Some(picture)) => target::pictured(picture).await.map(Some),
-            (None, None) if self.send.classic => target::chosen(self.ui, self.interface()).await?.map_or_else(
-                || Err(failed(Failure::new(ExitCode::Nobody, "no receiver was chosen", "name it with `--to`"))),
-                |receiver| Ok(Some(receiver)),
-            ),
+            (None, None) if self.send.classic => {
+                let chosen = target::chosen(self.ui, self.interface(), &self.known).await;
+                match chosen.map_err(|error| network(ExitCode::Nobody, &error))? {
+                    Some(receiver) => receiver.map(Some),
+                    None => {
+                        Err(failed(Failure::new(ExitCode::Nobody, "no receiver was chosen", "name it with `--to`")))
+                    }
+                }
+            }
             (None, None) => Ok(None),
         }
+    }
+
+    /// The remembered receivers that are here; the others are said.
+    async fn remembered(&self) -> Result<Vec<Wanted>, Failed> {
+        let (here, absent) = target::remembered(&self.known, self.interface()).await?;
+        if !absent.is_empty() {
+            self.ui.say(&format!("not here: {}", absent.join(", ")));
+        }
+        Ok(here.into_iter().map(Wanted::Found).collect())
     }
 
     async fn to(&self, walked: Walk, receiver: &Receiver) -> Ended {
@@ -146,24 +175,28 @@ impl Sending<'_> {
     }
 
     /// Sends to each at its own pace. What is read for one of them is there for all.
-    async fn to_several(&self, walked: Walk) -> Ended {
-        let names = &self.send.to;
+    async fn to_several(&self, walked: Walk, all: Vec<Wanted>) -> Ended {
+        let count = all.len();
         if self.send.classic {
             let message = "the tutorial's protocol is spoken to one receiver at a time";
             return Err(failed(Failure::new(ExitCode::Usage, message, "name one with `--to`")));
         }
-        if names.len() > TAKERS {
-            let message = format!("{} receivers are more than the {TAKERS} that one command sends to", names.len());
+        if count > TAKERS {
+            let message = format!("{count} receivers are more than the {TAKERS} that one command sends to");
             return Err(failed(Failure::new(ExitCode::Usage, message, "send to the others with another command")));
         }
         let (left_out, entries, manner) = (left_out(&walked), Arc::new(walked.entries), self.manner());
         let mut sending = JoinSet::new();
-        for (place, taker) in Taker::several(names.len()).into_iter().enumerate() {
+        for (place, (taker, wanted)) in Taker::several(count).into_iter().zip(all).enumerate() {
             let sender = self.sender(Arc::clone(&entries), left_out.clone(), manner.clone())?;
-            let (name, only) = (names[place].clone(), self.common.interface.clone());
+            let (only, known) = (self.common.interface.clone(), self.known.clone());
             let (reporter, interrupted) = (Arc::clone(self.reporter), self.interrupted.clone());
             sending.spawn(async move {
-                let sent = match target::named(&name, Kind::Inbox, only.as_deref()).await {
+                let receiver = match wanted {
+                    Wanted::Named(name) => target::named(&name, Kind::Inbox, only.as_deref(), &known).await,
+                    Wanted::Found(receiver) => Ok(receiver),
+                };
+                let sent = match receiver {
                     Ok(receiver) => sender.send(&receiver.target, Some(taker), interrupted).await,
                     Err(failed) => Err(failed),
                 };
@@ -176,9 +209,9 @@ impl Sending<'_> {
         }
         let mut failures: Vec<_> = sending.join_all().await.into_iter().filter(|(_, code)| code.is_some()).collect();
         failures.sort_unstable_by_key(|(place, _)| *place);
-        let well = names.len() - failures.len();
+        let well = count - failures.len();
         Ok(match failures.first() {
-            Some((_, Some(code))) => Done::with(*code, &format!("{well} of {} receivers have everything", names.len())),
+            Some((_, Some(code))) => Done::with(*code, &format!("{well} of {count} receivers have everything")),
             _ => Done::well("everything is sent to all"),
         })
     }
@@ -196,11 +229,9 @@ impl Sending<'_> {
         left_out: Vec<(String, String)>,
         manner: Manner,
     ) -> Result<Sender, Failed> {
-        let identity = Identity::fresh(&[]);
-        let identity =
-            identity.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
         Ok(Sender {
-            identity,
+            identity: made(self.devices.identity(None, &[]))?,
+            devices: self.devices.clone(),
             name: shown_name(self.common),
             left_out,
             entries,
@@ -272,10 +303,10 @@ impl Sending<'_> {
     /// person turns away from the list.
     async fn picked(&self) -> Result<Receiver, Failed> {
         if self.ui.has_terminal() {
-            match target::chosen(self.ui, self.interface()).await {
-                Ok(Some(receiver)) => return Ok(receiver),
+            match target::chosen(self.ui, self.interface(), &self.known).await {
+                Ok(Some(receiver)) => return receiver,
                 Ok(None) => {}
-                Err((_, failure)) => self.ui.say(&format!("receivers nearby can't be listed: {failure}")),
+                Err(error) => self.ui.say(&format!("receivers nearby can't be listed: {error}")),
             }
         }
         std::future::pending().await

@@ -192,10 +192,10 @@ fn find<'a>(command: &'a clap::Command, key: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| arg.get_long() == Some(key))
 }
 
-/// Links and words of the person are for one run. So is what has no variable, which must be said each time, and the name
-/// of the file itself.
+/// Links, words of the person and whom to send to are for one run. So is what has no variable, which must be said each
+/// time, and the name of the file itself.
 fn is_settable(arg: &Arg) -> bool {
-    arg.get_env().is_some() && !arg.is_hide_env_values_set() && arg.get_id() != "config"
+    arg.get_env().is_some() && !arg.is_hide_env_values_set() && !["config", "all"].contains(&arg.get_id().as_str())
 }
 
 fn is_said(given: &ArgMatches, arg: &Arg) -> bool {
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_is_for_one_run_is_refused_wherever_it_stands() {
-        for key in ["to", "from", "text", "config", "version"] {
+        for key in ["to", "all", "from", "text", "config", "version"] {
             let Err((_, failure)) = read(&format!("{key} = \"x\"")) else { panic!("`{key}` is taken") };
             assert!(failure.message.contains("can't be set here"), "`{key}`: {failure}");
         }

@@ -13,14 +13,18 @@ use super::doctor::POINTER;
 use super::list::nobody;
 use super::{Failed, failed, network};
 use crate::events::{ExitCode, Failure};
-use crate::net::discovery::{Browser, Change, Found, Kind, resolve};
+use crate::net::NetError;
+use crate::net::discovery::{Browser, Change, Found, Kind, search};
 use crate::net::listen::DEFAULT_PORT;
 use crate::pairing::{Invitation, InvitationError};
-use crate::session::Target;
+use crate::session::{Device, Known, Target};
 use crate::ui::{PickItem, Ui, scan};
 
 /// How long a name may take to be heard.
 const NAME_WAIT: Duration = Duration::from_secs(5);
+
+/// Addresses at which a remembered device is looked for: more than it has, fewer than somebody else can invent.
+const MOST_ADDRESSES: usize = 32;
 
 /// The longest line that can hold a link; more is not read into memory.
 const LINE_CAP: usize = 4_096;
@@ -38,15 +42,33 @@ impl Receiver {
         Ok(Receiver { target: Target::Invited(invitation), classic: None })
     }
 
-    fn found(found: Found) -> Receiver {
-        Receiver { classic: Some(found.classic), target: Target::Unproven(found.addresses) }
+    /// One that was found, among `all` that were. It proves nothing yet, but it may be one that has to be held to a
+    /// remembered key.
+    ///
+    /// # Errors
+    /// It is called like a remembered device, and is another one.
+    fn found(found: &Found, all: &[Found], known: &Known) -> Result<Receiver, Failed> {
+        if let Some(device) = known.marked(&found.id).and_then(|device| Receiver::remembered(device, all)) {
+            return Ok(device);
+        }
+        known.stranger(&found.name, &found.id).map_err(|impostor| failed(impostor.failure()))?;
+        Ok(Receiver { target: Target::Unproven(found.addresses.clone()), classic: Some(found.classic) })
+    }
+
+    /// A remembered device, if it is among those that were found; at each address that somebody announces for it.
+    fn remembered(device: &Device, found: &[Found]) -> Option<Receiver> {
+        let mark = device.key.mark();
+        let its: Vec<&Found> = found.iter().filter(|found| found.id == mark).collect();
+        let classic = Some(its.first()?.classic);
+        let addresses = its.iter().flat_map(|found| found.addresses.iter().copied()).take(MOST_ADDRESSES).collect();
+        Some(Receiver { target: Target::Remembered { device: device.clone(), addresses }, classic })
     }
 
     /// Where it is.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         match &self.target {
             Target::Invited(invitation) => vec![invitation.address],
-            Target::Unproven(addresses) => addresses.clone(),
+            Target::Unproven(addresses) | Target::Remembered { addresses, .. } => addresses.clone(),
             Target::Known(address, _) => vec![*address],
         }
     }
@@ -56,8 +78,8 @@ fn malformed(error: &InvitationError) -> Failed {
     failed(Failure::new(ExitCode::Usage, error.to_string(), "copy the whole link from under the code"))
 }
 
-/// What `--to` or `--from` says; a name is that of a host of the `wanted` kind.
-pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>) -> Result<Receiver, Failed> {
+/// What `--to` or `--from` says; a name is that of a host of the `wanted` kind, first of all one that is `known`.
+pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>, known: &Known) -> Result<Receiver, Failed> {
     if text == "-" {
         return Receiver::invited(&last_line(std::io::stdin().lock(), "standard input")?);
     }
@@ -77,8 +99,21 @@ pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>) -> Resul
     if let Some(address) = address(text) {
         return Ok(Receiver { target: Target::Unproven(vec![address]), classic: None });
     }
-    let found = resolve(text, NAME_WAIT, only).await.map_err(|error| network(ExitCode::Nobody, &error))?;
-    let (mut meant, others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.kind == wanted);
+    let device = known.named(text).map(|device| (device, device.key.mark()));
+    let is_device = |found: &Found| device.as_ref().is_some_and(|(_, mark)| *mark == found.id);
+    let is_meant = |found: &Found| found.is_called(text) || is_device(found);
+    let enough = |found: &[Found]| match device {
+        Some(_) => found.iter().any(|found| found.kind == wanted && is_device(found)),
+        None => !found.is_empty(),
+    };
+    let found = search(is_meant, enough, NAME_WAIT, only).await.map_err(|error| network(ExitCode::Nobody, &error))?;
+    let (meant, others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.kind == wanted);
+    if let (Some((device, _)), Some(other)) = (&device, meant.first()) {
+        if let Some(receiver) = Receiver::remembered(device, &meant) {
+            return Ok(receiver);
+        }
+        known.stranger(&device.name, &other.id).map_err(|impostor| failed(impostor.failure()))?;
+    }
     let what = called(wanted);
     match (meant.len(), others.first()) {
         (0, Some(other)) => {
@@ -92,7 +127,7 @@ pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>) -> Resul
                 _ => Failure::new(ExitCode::Nobody, message, format!("scan its code or use its link; {POINTER}")),
             }))
         }
-        (1, _) => Ok(Receiver::found(meant.remove(0))),
+        (1, _) => Receiver::found(&meant[0], &meant, known),
         (count, _) => Err(failed(Failure::new(
             ExitCode::Nobody,
             format!("{count} {what}s are named `{text}`"),
@@ -170,11 +205,40 @@ pub(super) async fn pictured(path: &Path) -> Result<Receiver, Failed> {
     ))
 }
 
-/// The receiver that a person chooses from those nearby. `None`: none was chosen.
-pub(super) async fn chosen(ui: &Arc<Ui>, only: Option<&str>) -> Result<Option<Receiver>, Failed> {
-    let mut browser = Browser::start(only).map_err(|error| network(ExitCode::Nobody, &error))?;
+/// Every remembered receiver that is here, and the names of those that are not.
+pub(super) async fn remembered(known: &Known, only: Option<&str>) -> Result<(Vec<Receiver>, Vec<String>), Failed> {
+    if known.devices().is_empty() {
+        return Err(failed(Failure::new(
+            ExitCode::Nobody,
+            "no device is remembered",
+            "send to one with `--remember` first, while it runs `qrdrop receive --remember`",
+        )));
+    }
+    let is_meant = |found: &Found| found.kind == Kind::Inbox && known.marked(&found.id).is_some();
+    let is_here = |device: &Device, found: &[Found]| Receiver::remembered(device, found).is_some();
+    let enough = |found: &[Found]| known.devices().iter().all(|device| is_here(device, found));
+    let found = search(is_meant, enough, NAME_WAIT, only).await.map_err(|error| network(ExitCode::Nobody, &error))?;
+    let here: Vec<Receiver> =
+        known.devices().iter().filter_map(|device| Receiver::remembered(device, &found)).collect();
+    if here.is_empty() {
+        return Err(failed(Failure { message: "no remembered receiver was found".to_owned(), ..nobody(NAME_WAIT) }));
+    }
+    let absent = known.devices().iter().filter(|device| !is_here(device, &found));
+    Ok((here, absent.map(|device| device.name.clone()).collect()))
+}
+
+/// What a person chooses from the receivers nearby. `None`: nothing.
+///
+/// # Errors
+/// They can't be listed.
+pub(super) async fn chosen(
+    ui: &Arc<Ui>,
+    only: Option<&str>,
+    known: &Known,
+) -> Result<Option<Result<Receiver, Failed>>, NetError> {
+    let mut browser = Browser::start(only)?;
     let (updates, list) = mpsc::channel(8);
-    let mut known: Vec<Found> = Vec::new();
+    let mut heard: Vec<Found> = Vec::new();
     let mut picking = std::pin::pin!(ui.pick(list));
     let picked = loop {
         tokio::select! {
@@ -182,25 +246,28 @@ pub(super) async fn chosen(ui: &Arc<Ui>, only: Option<&str>) -> Result<Option<Re
             change = browser.next() => {
                 match change {
                     Change::Found(found) if found.kind == Kind::Inbox => {
-                        match known.iter_mut().find(|known| known.fullname == found.fullname) {
-                            Some(known) => *known = found,
-                            None => known.push(found),
+                        match heard.iter_mut().find(|heard| heard.fullname == found.fullname) {
+                            Some(heard) => *heard = found,
+                            None => heard.push(found),
                         }
                     }
                     Change::Found(_) => continue,
-                    Change::Lost(fullname) => known.retain(|known| known.fullname != fullname),
+                    Change::Lost(fullname) => heard.retain(|heard| heard.fullname != fullname),
                 }
                 // A full queue means that a newer list is on its way anyway.
-                let _ = updates.try_send(known.iter().map(item).collect());
+                let _ = updates.try_send(heard.iter().map(|heard| item(heard, known)).collect());
             }
         }
     };
     browser.shutdown().await;
-    Ok(picked.and_then(|picked| known.into_iter().find(|known| item(known) == picked)).map(Receiver::found))
+    let picked = picked.and_then(|picked| heard.iter().find(|heard| item(heard, known) == picked));
+    Ok(picked.map(|found| Receiver::found(found, &heard, known)))
 }
 
-fn item(found: &Found) -> PickItem {
-    PickItem { name: found.name.clone(), address: found.addresses[0], mark: found.id.clone(), trusted: false }
+fn item(found: &Found, known: &Known) -> PickItem {
+    let device = known.marked(&found.id);
+    let name = device.map_or(&found.name, |device| &device.name).clone();
+    PickItem { name, address: found.addresses[0], mark: found.id.clone(), trusted: device.is_some() }
 }
 
 #[cfg(test)]

@@ -21,20 +21,33 @@ pub struct Standing {
     pub label: Label,
     /// What `--yes` counts it as.
     pub counts_as: Level,
+    /// Whether somebody at the host let it in: by showing it a code, or by comparing one.
+    pub is_let_in: bool,
+}
+
+/// Whose yes it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// A rule that was given in advance.
+    Rule,
+    /// That of a person who was asked.
+    Person,
 }
 
 impl Standing {
-    /// Proven with the `qrdrop://` link, by comparing codes, or as a remembered device.
-    pub const VERIFIED: Standing = Standing { label: Label::Verified, counts_as: Level::Verified };
+    /// Proven with the `qrdrop://` link, or by comparing codes.
+    pub const VERIFIED: Standing = Standing { label: Label::Verified, counts_as: Level::Verified, is_let_in: true };
+    /// Known by its key, and come by itself.
+    pub const REMEMBERED: Standing = Standing { is_let_in: false, ..Standing::VERIFIED };
     /// Proven with the `http://` link: the sender knows our key, but the code may have leaked through a phone.
-    pub const SCANNED: Standing = Standing { label: Label::Verified, counts_as: Level::Private };
+    pub const SCANNED: Standing = Standing { counts_as: Level::Private, ..Standing::VERIFIED };
     /// As [`Standing::SCANNED`], with a code that a browser had used before: its page may have been replaced and have
     /// passed the code on, so a person is asked whatever they said in advance.
-    pub const CLAIMED: Standing = Standing { label: Label::Private, counts_as: Level::Open };
+    pub const CLAIMED: Standing = Standing { label: Label::Private, counts_as: Level::Open, is_let_in: true };
     /// A phone's browser that came with the code: its page could have been replaced on the way.
-    pub const BROWSER: Standing = Standing { label: Label::Private, counts_as: Level::Private };
+    pub const BROWSER: Standing = Standing { counts_as: Level::Private, ..Standing::CLAIMED };
     /// Not encrypted.
-    pub const OPEN: Standing = Standing { label: Label::Open, counts_as: Level::Open };
+    pub const OPEN: Standing = Standing { label: Label::Open, counts_as: Level::Open, is_let_in: false };
 }
 
 /// Takes the offer, or gives it, by the rule of `--yes`, or asks. A no comes with what to tell the peer.
@@ -44,9 +57,9 @@ pub(super) async fn consent(
     yes: Option<Level>,
     standing: Standing,
     offer: Offer,
-) -> Result<(), Refuse> {
+) -> Result<Consent, Refuse> {
     if yes.is_some_and(|level| standing.counts_as >= level) {
-        return Ok(());
+        return Ok(Consent::Rule);
     }
     let note = note(way, yes, standing).map(str::to_owned);
     ask(reporter, way, standing, Question::Accept { way, offer, note }).await
@@ -59,17 +72,17 @@ pub(super) async fn admit(
     yes: Option<Level>,
     standing: Standing,
     peer: Peer,
-) -> Result<(), Refuse> {
-    if standing.counts_as >= yes.unwrap_or(Level::Private).min(Level::Private) {
-        return Ok(());
+) -> Result<Consent, Refuse> {
+    if let_in(yes, standing).is_some_and(|level| standing.counts_as >= level) {
+        return Ok(Consent::Rule);
     }
     let note = note(Way::Out, yes, standing).map(str::to_owned);
     ask(reporter, Way::Out, standing, Question::Join { peer, label: standing.label, note }).await
 }
 
-async fn ask(reporter: &dyn Reporter, way: Way, standing: Standing, question: Question) -> Result<(), Refuse> {
+async fn ask(reporter: &dyn Reporter, way: Way, standing: Standing, question: Question) -> Result<Consent, Refuse> {
     let (code, text) = match reporter.ask(question).await {
-        Answer::Yes => return Ok(()),
+        Answer::Yes => return Ok(Consent::Person),
         Answer::No(NoReason::Person) => (RefuseCode::Declined, "the person there said no".to_owned()),
         Answer::No(NoReason::Timeout) => (RefuseCode::NoAnswer, "nobody answered there in time".to_owned()),
         Answer::No(NoReason::NoTerminal) => {
@@ -83,6 +96,14 @@ async fn ask(reporter: &dyn Reporter, way: Way, standing: Standing, question: Qu
         }
     };
     Err(refusal(code, text))
+}
+
+/// From which level on nobody is asked where a code is the permission: a person has shown it, or compared one.
+pub(super) fn let_in(yes: Option<Level>, standing: Standing) -> Option<Level> {
+    match standing.is_let_in {
+        true => Some(yes.map_or(Level::Private, |yes| yes.min(Level::Private))),
+        false => yes,
+    }
 }
 
 /// What a person should know before answering.

@@ -8,14 +8,15 @@ use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, server};
 
+use super::acquaintance::{Acquaintance, Bond, recognise};
 use super::conn::{Channel, Conn};
-use super::consent::{Standing, refusal};
+use super::consent::{Consent, Level, Standing, refusal};
 use super::error::{SessionError, Unconfirmed};
 use super::host::{Ended, Host, lock, unless_leaving};
 use super::lanes::{LaneHandle, OpenSession};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use super::returning::Returning;
-use crate::events::{Event, ExitCode, Failure};
+use crate::events::{Event, ExitCode, Failure, Label};
 use crate::net::accept::Arrival;
 use crate::net::gate::Pass;
 use crate::net::prefixed::Prefixed;
@@ -162,20 +163,26 @@ pub(super) async fn enter(
     let hellos = async {
         let hellos = timeout(PAIRING_LIMIT, async {
             let theirs: Hello = conn.expect().await?;
-            conn.send(&hello(host.role, &host.name)).await?;
-            Ok(theirs)
+            let mut peer = named(&binding.client, address, &theirs);
+            let bond = recognise(&host.devices, &binding.client, &theirs, &mut peer)?;
+            conn.send(&hello(host.role, &host.name, &host.devices)).await?;
+            Ok((theirs.role, peer, bond))
         });
         hellos.await.unwrap_or(Err(SessionError::TooSlow))
     };
-    let theirs = match unless_leaving(leaving, hellos).await {
-        Ok(theirs) => theirs,
+    let (role, peer, bond) = match unless_leaving(leaving, hellos).await {
+        Ok(met) => met,
         Err(error) => return Err(part(conn, error).await),
     };
     pass.promote();
-    let peer = named(&binding.client, address, &theirs);
+    let standing = match (bond, standing) {
+        (Bond::Known, Standing::REMEMBERED) => Standing::REMEMBERED,
+        // Whatever it came with: the key says who it is.
+        (Bond::Known, _) => Standing::VERIFIED,
+        (Bond::Lasting | Bond::Passing, standing) => standing,
+    };
     host.introduce(peer.clone(), standing.label);
-    let role = theirs.role;
-    Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role, binding, lane_secret, returning })))
+    Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role, bond, binding, lane_secret, returning })))
 }
 
 async fn handshake(host: &Host, stream: Prefixed) -> Result<(Inside, server::TlsStream<Prefixed>), SessionError> {
@@ -257,7 +264,10 @@ async fn admit<'a, S: Channel>(
         }
         Method::Device => match host.knows(&binding.client) {
             Some(standing) => Ok(Admitted::Known(standing)),
-            None => Err(SessionError::Pairing("this device is not remembered here".to_owned())),
+            None if host.devices.known()?.holder(&binding.client).is_some() => {
+                Ok(Admitted::Known(Standing::REMEMBERED))
+            }
+            None => Err(SessionError::Pairing("this device is not remembered there".to_owned())),
         },
     }
 }
@@ -280,6 +290,14 @@ impl Turn<'_> {
 }
 
 impl Host {
+    /// Remembers a guest who was let in by this yes, if that is wanted.
+    pub(super) async fn befriend(&self, guest: &Guest, consent: Consent) {
+        let Standing { label, counts_as, .. } = guest.standing;
+        let is_vouched = counts_as == Level::Verified || (label == Label::Verified && consent == Consent::Person);
+        let met = Acquaintance { peer: guest.peer.clone(), key: guest.binding.client, bond: guest.bond };
+        met.befriend(&self.devices, &*self.reporter, is_vouched).await;
+    }
+
     /// Counts a code that was not confirmed, and says it when that closes this way of pairing.
     fn note_mismatch(&self) {
         let mut mismatches = lock(&self.mismatches);

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::devices::{DevicesError, Impostor};
 use crate::events::{ExitCode, Failure};
 use crate::names::inert;
 use crate::net::NetError;
@@ -33,6 +34,20 @@ pub enum SessionError {
     /// The host's key is not the one in the link.
     #[error("the device that answers does not hold the key of the invitation")]
     WrongKey,
+    /// What answers in the place of a remembered device has another key.
+    #[error("alarm: what answers as `{name}` does not hold its key `{mark}`")]
+    NotThatDevice {
+        /// The name that the device is remembered by.
+        name: String,
+        /// The mark of its key.
+        mark: String,
+    },
+    /// Somebody has the name of a remembered device, and another key.
+    #[error(transparent)]
+    Impostor(#[from] Impostor),
+    /// What is remembered of devices can't be used.
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
     /// The peer could not prove that it knows the secret, or its TLS is not ours.
     #[error("pairing failed: {0}")]
     Pairing(String),
@@ -158,6 +173,10 @@ impl SessionError {
             SessionError::TooSlow | SessionError::Pairing(_) | SessionError::NoSession => {
                 (RefuseCode::Pairing, self.to_string())
             }
+            SessionError::Impostor(_) => {
+                (RefuseCode::Pairing, "a device of this name is known there by another key: choose another `--name`, or have that one forgotten there".to_owned())
+            }
+            SessionError::Devices(_) => (RefuseCode::Storage, "what is remembered there can't be used".to_owned()),
             SessionError::CodeDiffers(_) => (RefuseCode::CodeDiffers, self.to_string()),
             SessionError::Store(error) if error.is_disk_full() => (RefuseCode::DiskFull, error.for_peer().to_owned()),
             SessionError::Store(error) => (RefuseCode::Storage, error.for_peer().to_owned()),
@@ -168,6 +187,7 @@ impl SessionError {
             | SessionError::Silent
             | SessionError::Refused(_)
             | SessionError::WrongKey
+            | SessionError::NotThatDevice { .. }
             | SessionError::Unreachable(_)
             | SessionError::Changed
             | SessionError::Incomplete(_) => return None,
@@ -210,6 +230,12 @@ impl SessionError {
                 ExitCode::Pairing,
                 "nothing was said; another device has this address now, or someone is in between: scan the code again",
             ),
+            SessionError::NotThatDevice { .. } => (
+                ExitCode::Pairing,
+                "nothing was said; somebody may pose as it. If you know that it has a new key, `qrdrop devices forget` it and pair again",
+            ),
+            SessionError::Impostor(impostor) => return impostor.failure(),
+            SessionError::Devices(error) => return error.failure(),
             SessionError::CodeDiffers(_) => (
                 ExitCode::Pairing,
                 "nothing was said; scan the code there or give its link with `--to` or `--from`; if the digits differed, someone is in between",

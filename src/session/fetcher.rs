@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::devices::Devices;
 use super::error::SessionError;
 use super::growth::beside;
 use super::host::unless_leaving;
@@ -25,6 +26,8 @@ use crate::wire::{Go, Role};
 pub struct Fetcher {
     /// This end's key.
     pub identity: Identity,
+    /// Those who are known by theirs.
+    pub devices: Devices,
     /// The name that the outbox is shown.
     pub name: String,
     /// Where files go.
@@ -56,6 +59,7 @@ impl Fetcher {
     ) -> Result<(), (Option<String>, Failure)> {
         let errand = Errand {
             identity: &self.identity,
+            devices: &self.devices,
             name: &self.name,
             role: Role::Fetches,
             source: self.source,
@@ -147,6 +151,7 @@ impl Fetcher {
         within_limits(self.max_size, manifest.bytes)?;
         if is_new {
             self.reporter.tell(Event::Accepted { transfer: manifest.transfer.clone() });
+            visit.befriend(&self.devices, &*self.reporter).await;
         }
         let Fetcher { if_exists, max_size, .. } = *self;
         let outlet = self.outlet.as_ref();

@@ -11,7 +11,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::consent::{Standing, refusal};
+use super::consent::{Consent, Standing, refusal};
+use super::devices::Devices;
 use super::error::SessionError;
 use super::lanes::LaneRegistry;
 use crate::events::{Event, ExitCode, Label, Peer, Reporter};
@@ -28,6 +29,7 @@ const STRANGERS_WINDOW: Duration = Duration::from_secs(10);
 /// name, and what is under way.
 pub struct Host {
     pub(super) identity: Identity,
+    pub(super) devices: Devices,
     pub(super) native: Arc<rustls::ServerConfig>,
     pub(super) web: Arc<rustls::ServerConfig>,
     tokens: Mutex<TokenBook>,
@@ -66,9 +68,10 @@ pub struct Ended {
 
 impl Host {
     /// A host named `name`, whose tokens are renewed every `ttl`; with `once` for a single device. Each transfer that
-    /// was accepted is reported through the channel when it ends.
+    /// was accepted is reported through the channel when it ends. `devices` are those that it knows by their keys.
     pub fn new(
         identity: Identity,
+        devices: Devices,
         name: String,
         role: Role,
         ttl: Option<Duration>,
@@ -85,6 +88,7 @@ impl Host {
             lanes: LaneRegistry::default(),
             known: Mutex::default(),
             identity,
+            devices,
             reporter,
             name,
             role,
@@ -237,17 +241,29 @@ impl Host {
             return Err(SessionError::Declined(refusal(RefuseCode::Busy, text)));
         }
         self.under_way.fetch_add(1, Ordering::AcqRel);
-        Ok(Place { host: Arc::clone(self), kept: false })
+        Ok(Place { host: Arc::clone(self), consent: Consent::Rule, kept: false })
     }
 }
 
 /// A transfer that was accepted. With `once` it holds the only place until it fails.
 pub(crate) struct Place {
     host: Arc<Host>,
+    consent: Consent,
     kept: bool,
 }
 
 impl Place {
+    /// The same, accepted by this yes.
+    pub(super) fn by(mut self, consent: Consent) -> Place {
+        self.consent = consent;
+        self
+    }
+
+    /// Whose yes it was accepted by.
+    pub(super) fn consent(&self) -> Consent {
+        self.consent
+    }
+
     /// It succeeded: with `once` nobody else gets in.
     pub(crate) fn keep(mut self) {
         self.kept = true;

@@ -127,6 +127,7 @@ impl Inbox {
         };
         let address = guest.peer.address.ip();
         self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
+        self.host.befriend(&guest, place.consent()).await;
         match self.receive(&mut guest, &manifest, leaving).await {
             Ok(finished) => {
                 place.keep();
@@ -267,8 +268,8 @@ impl Inbox {
     pub(crate) async fn admit(&self, standing: Standing, offer: Told) -> Result<Place, SessionError> {
         self.within_limits(offer.bytes)?;
         let asked = consent(&*self.host.reporter, Way::In, self.rules.yes, standing, offer).await;
-        asked.map_err(SessionError::Declined)?;
-        self.host.take_place()
+        let consent = asked.map_err(SessionError::Declined)?;
+        Ok(self.host.take_place()?.by(consent))
     }
 
     pub(super) fn within_limits(&self, bytes: Option<u64>) -> Result<(), SessionError> {

@@ -6,11 +6,13 @@
 //! Who dialled and who sends are two questions. `sending` and `receiving` know only the second; `inbox` and `outbox` are
 //! hosts, `sender` and `fetcher` guests, which bring one of them together with lanes that come or are dialled.
 
+mod acquaintance;
 mod classic_bulk;
 mod classic_inbox;
 mod classic_sender;
 mod conn;
 mod consent;
+mod devices;
 mod enter;
 mod error;
 mod fetcher;
@@ -36,6 +38,7 @@ mod tests;
 
 pub use classic_sender::ClassicSender;
 pub use consent::{Level, Standing};
+pub use devices::{Device, Devices, DevicesError, Impostor, Known};
 pub use enter::{SecureVisitor, Visitor};
 pub use error::{SessionError, Unconfirmed};
 pub use fetcher::Fetcher;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::acquaintance::Bond;
 use super::conn::{Channel, Conn, pings};
 use super::consent::Standing;
+use super::devices::Devices;
 use super::error::{SessionError, Unconfirmed};
 use super::lanes::LaneSecret;
 use super::returning::Returning;
@@ -33,6 +35,7 @@ pub(super) struct Paired<S> {
     pub(super) peer: Peer,
     pub(super) standing: Standing,
     pub(super) role: Role,
+    pub(super) bond: Bond,
     pub(super) binding: Binding,
     pub(super) lane_secret: LaneSecret,
     /// The transfer of before that a guest has proven to belong to, seen from the host.
@@ -88,8 +91,9 @@ pub(super) async fn compare<S: Channel>(
     Ok(())
 }
 
-pub(super) fn hello(role: Role, name: &str) -> Hello {
-    Hello { version: VERSION, role, features: 0, name: name.to_owned(), software: SOFTWARE.to_owned() }
+pub(super) fn hello(role: Role, name: &str, devices: &Devices) -> Hello {
+    let features = if devices.has_lasting_key() { Hello::LASTING_KEY } else { 0 };
+    Hello { version: VERSION, role, features, name: name.to_owned(), software: SOFTWARE.to_owned() }
 }
 
 pub(super) fn unnamed(key: &Fingerprint, address: SocketAddr) -> Peer {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::consent::{Level, Standing, consent, refusal};
+use super::consent::{Level, Standing, consent, let_in, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
 use super::host::{Host, Place, unless_leaving};
@@ -95,12 +95,13 @@ impl Outbox {
     }
 
     /// Whether a taker may have the `offer`. Whoever has come with a code that no page has seen, has compared one, or
-    /// uses one in a browser, was let in by the person who showed it; everybody else is asked for.
+    /// uses one in a browser, was let in by the person who showed it; everybody else is asked for, also a remembered
+    /// device, which nobody has shown anything this time.
     pub(crate) async fn admit(&self, standing: Standing, offer: Told) -> Result<Place, SessionError> {
-        let yes = self.rules.yes.unwrap_or(Level::Private).min(Level::Private);
-        let asked = consent(&*self.host.reporter, Way::Out, Some(yes), standing, offer).await;
-        asked.map_err(SessionError::Declined)?;
-        self.host.take_place()
+        let yes = let_in(self.rules.yes, standing);
+        let asked = consent(&*self.host.reporter, Way::Out, yes, standing, offer).await;
+        let consent = asked.map_err(SessionError::Declined)?;
+        Ok(self.host.take_place()?.by(consent))
     }
 
     /// Serves one connection of our own protocol to its end. A browser is handed back.
@@ -143,6 +144,7 @@ impl Outbox {
         };
         let address = guest.peer.address.ip();
         self.host.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
+        self.host.befriend(&guest, place.consent()).await;
         let sent = unless_leaving(leaving, self.send(&mut guest, &parcel, verdicts, &go)).await;
         let result = match &sent {
             Ok(sending) => sending.result(),

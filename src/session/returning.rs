@@ -114,7 +114,7 @@ impl About {
             key: HEXLOWER.encode(key.as_bytes()),
             digest: HEXLOWER.encode(&manifest.digest),
             paired: match standing {
-                Standing::VERIFIED => Paired::Verified,
+                Standing::VERIFIED | Standing::REMEMBERED => Paired::Verified,
                 Standing::SCANNED => Paired::Scanned,
                 _ => Paired::Claimed,
             },

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::acquaintance::Acquaintance;
 use super::conn::{Channel, Conn, pings};
+use super::devices::Devices;
 use super::error::SessionError;
 use super::host::{raised, unless_leaving};
 use super::opening::part;
@@ -39,6 +41,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub struct RoomGuest {
     /// This end's key, which is who it is in the room.
     pub identity: Identity,
+    /// Those who are known by theirs.
+    pub devices: Devices,
     /// The name that the others are shown.
     pub name: String,
     /// The address to dial from, if one was asked for.
@@ -125,9 +129,9 @@ impl RoomGuest {
         let mut visit = unless_leaving(&mut leaving, first).await.map_err(|error| error.failure())?;
         let (host, mut stay) = (Target::Known(visit.address, visit.paired.binding.server), Stay::default());
         loop {
-            let local = visit.local;
+            let (local, met) = (visit.local, (!stay.begun).then(|| visit.acquaintance()));
             let sat = match visit.must_be(Role::Room) {
-                Ok(()) => self.sit(&mut visit.paired.conn, local, &mut stay, &mut legs, &mut leaving).await,
+                Ok(()) => self.sit(&mut visit.paired.conn, (local, met), &mut stay, &mut legs, &mut leaving).await,
                 Err(error) => Err(error),
             };
             match sat {
@@ -149,8 +153,9 @@ impl RoomGuest {
     }
 
     async fn visit(&self, target: &Target) -> Result<Visit, SessionError> {
-        let Self { identity, name, source, reporter } = self;
-        let errand = Errand { identity, name, role: Role::Joins, source: *source, reporter: &**reporter, retry: AWAY };
+        let Self { identity, devices, name, source, .. } = self;
+        let (role, source, reporter) = (Role::Joins, *source, &*self.reporter);
+        let errand = Errand { identity, devices, name, role, source, reporter, retry: AWAY };
         errand.visit(target, |_| None).await
     }
 
@@ -177,7 +182,7 @@ impl RoomGuest {
     async fn sit<S: Channel>(
         &self,
         conn: &mut Conn<S>,
-        local: IpAddr,
+        (local, met): (IpAddr, Option<Acquaintance>),
         stay: &mut Stay,
         legs: &mut Legs,
         leaving: &mut watch::Receiver<bool>,
@@ -188,6 +193,9 @@ impl RoomGuest {
         };
         let welcome = unless_leaving(leaving, begun).await?;
         conn.queue(&stay.welcome(&welcome)?);
+        if let Some(met) = met {
+            met.befriend(&self.devices, &*self.reporter, true).await;
+        }
         // Whoever listens no longer has dropped its words too, which is what ends this.
         let _ = legs.heard.send(Heard::Welcome { welcome, local: Some(local) }).await;
         let (mut ping, mut told) = (pings(), stay.seen);

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep_until, timeout};
 
 use super::conn::{Channel, Conn, pings};
-use super::consent::{Level, Standing, admit, refusal};
+use super::consent::{Consent, Level, Standing, admit, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
 use super::error::SessionError;
 use super::host::{Host, lock, raised, unless_leaving};
@@ -163,10 +163,13 @@ impl RoomHost {
         if guest.role != Role::Joins {
             return Err(part(guest.conn, is_a_room()).await);
         }
-        let entered = match unless_leaving(leaving, self.enter(&mut guest)).await {
+        let (entered, consent) = match unless_leaving(leaving, self.enter(&mut guest)).await {
             Ok(entered) => entered,
             Err(error) => return Err(part(guest.conn, error).await),
         };
+        if let Some(consent) = consent {
+            self.host.befriend(&guest, consent).await;
+        }
         let (session, mut seen) = (entered.session, entered.welcome.seen);
         self.host.know(guest.binding.client, guest.standing);
         let mut conn = guest.conn;
@@ -193,16 +196,22 @@ impl RoomHost {
         }
     }
 
-    /// Lets a guest in, or not.
-    async fn enter(&self, guest: &mut Guest) -> Result<Entered, SessionError> {
+    /// Lets a guest in, or not; by whose yes, unless it was in before.
+    async fn enter(&self, guest: &mut Guest) -> Result<(Entered, Option<Consent>), SessionError> {
         let join: Join = guest.conn.expect().await?;
         let key = *guest.binding.client.as_bytes();
         // Who comes back was let in before.
-        if !lock(&self.room).knows(&key) {
-            guest.conn.attentive_during(self.admit(guest.standing, guest.peer.clone())).await?;
-        }
+        let is_back = lock(&self.room).knows(&key);
+        let consent = match is_back {
+            true => None,
+            false => {
+                let asked = self.admit(guest.standing, guest.peer.clone());
+                Some(guest.conn.attentive_during(asked).await?)
+            }
+        };
         let entered = self.with(|room, now| room.enter(key, &guest.peer.name, join.seen, now));
-        entered.map_err(|reason| SessionError::Declined(not_entered(reason)))
+        let entered = entered.map_err(|reason| SessionError::Declined(not_entered(reason)))?;
+        Ok((entered, consent))
     }
 
     /// Lets a page in whose session stands for `key`, or lets it in again.
@@ -265,7 +274,7 @@ impl RoomHost {
     }
 
     /// By the rule of `--yes` or the answer of a person.
-    pub(crate) async fn admit(&self, standing: Standing, peer: Peer) -> Result<(), SessionError> {
+    pub(crate) async fn admit(&self, standing: Standing, peer: Peer) -> Result<Consent, SessionError> {
         admit(&*self.host.reporter, self.yes, standing, peer).await.map_err(SessionError::Declined)
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::devices::Devices;
 use super::error::SessionError;
 use super::growth::beside;
 use super::host::{lock, unless_leaving};
@@ -25,6 +26,8 @@ use crate::wire::Role;
 pub struct Sender {
     /// This end's key.
     pub identity: Identity,
+    /// Those who are known by theirs.
+    pub devices: Devices,
     /// The name that the receiver is shown.
     pub name: String,
     /// What is offered; an entry's place is its id.
@@ -63,6 +66,7 @@ impl Sender {
         self.text.as_deref().map_or(Ok(()), check_text).map_err(|failure| (None, failure))?;
         let errand = Errand {
             identity: &self.identity,
+            devices: &self.devices,
             name: &self.name,
             role: Role::Sends,
             source: self.source,
@@ -152,6 +156,7 @@ impl Sender {
             Some(reason) => parcel.tell_retry(&verdicts, reason),
             None => {
                 self.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
+                visit.befriend(&self.devices, &*self.reporter).await;
                 parcel.tell_if_begun(&verdicts);
             }
         }
@@ -160,7 +165,7 @@ impl Sender {
             let (receiver, what) = (attempt.receiver, attempt.what);
             let kept = spawn_blocking(move || memory.keep_sent(&receiver, &what, &ticket));
             // A transfer that can't be gone on with by a later run is still one.
-            attempt.claim = conn.attentive_during(async { Ok(kept.await) }).await?.ok().flatten();
+            attempt.claim = visit.paired.conn.attentive_during(async { Ok(kept.await) }).await?.ok().flatten();
         }
         attempt.accepted = true;
         let mut sending = Sending::new(parcel, label, verdicts);

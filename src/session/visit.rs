@@ -10,20 +10,22 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsConnector, client};
 
+use super::acquaintance::{Acquaintance, recognise};
 use super::conn::{Channel, Conn};
 use super::consent::Standing;
-use super::error::SessionError;
+use super::devices::{Device, Devices};
+use super::error::{SessionError, Unconfirmed};
 use super::growth::grow;
 use super::lanes::{LaneSecret, Running};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use super::returning::{ResumeHash, key_id};
 use crate::events::{Event, Reporter};
-use crate::net::dial;
+use crate::net::{NetError, dial};
 use crate::pairing::code::{Awaiting, SixDigits};
 use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Pin};
 use crate::pairing::{Binding, Fingerprint, Identity, Invitation};
-use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, Role, VERSION};
+use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, Refuse, RefuseCode, Reveal, Role, VERSION};
 
 /// Whom a guest means.
 pub enum Target {
@@ -33,11 +35,19 @@ pub enum Target {
     Unproven(Vec<SocketAddr>),
     /// The holder of that key, who knows ours.
     Known(SocketAddr, Fingerprint),
+    /// A device that is remembered, wherever its key answers.
+    Remembered {
+        /// Which one.
+        device: Device,
+        /// Where it may be; anybody can claim to be it.
+        addresses: Vec<SocketAddr>,
+    },
 }
 
 /// How a guest goes about its visits.
 pub(super) struct Errand<'a> {
     pub(super) identity: &'a Identity,
+    pub(super) devices: &'a Devices,
     /// The name that the host is shown.
     pub(super) name: &'a str,
     pub(super) role: Role,
@@ -87,6 +97,17 @@ impl Visit {
         Home { address: self.address, key: self.paired.binding.server }
     }
 
+    /// The host.
+    pub(super) fn acquaintance(&self) -> Acquaintance {
+        let Paired { peer, binding, bond, .. } = &self.paired;
+        Acquaintance { peer: peer.clone(), key: binding.server, bond: *bond }
+    }
+
+    /// Remembers the host, if that is wanted: what this end has come with says who it is.
+    pub(super) async fn befriend(&self, devices: &Devices, reporter: &dyn Reporter) {
+        self.acquaintance().befriend(devices, reporter, true).await;
+    }
+
     /// Fails if the host is not there for what this end came for.
     pub(super) fn must_be(&self, role: Role) -> Result<(), SessionError> {
         if self.paired.role == role { Ok(()) } else { Err(SessionError::Mismatch(self.paired.role)) }
@@ -113,7 +134,8 @@ impl Visit {
 
 impl Errand<'_> {
     /// Connects, pairs and says hello. Where `kept` knows a transfer that was begun with the key that answers, that proves
-    /// this end; if the host knows nothing of it, it pairs as if for the first time.
+    /// this end; else its own key does, where the host is remembered. If the host knows nothing of that, it pairs as if for
+    /// the first time.
     pub(super) async fn visit(
         &self,
         target: &Target,
@@ -123,17 +145,43 @@ impl Errand<'_> {
             Target::Invited(invitation) => (vec![invitation.address], invitation.pin()),
             Target::Unproven(addresses) => (addresses.clone(), Pin::Unknown),
             Target::Known(address, key) => (vec![*address], Pin::Prefix(key.prefix())),
+            Target::Remembered { device, addresses } => (addresses.clone(), Pin::Prefix(device.key.prefix())),
         };
-        let stream = self.connect(&addresses, pin).await?;
+        let mut stream = self.connect(&addresses, pin).await.map_err(|error| target.blame(error))?;
         let key = self.binding_of(&stream)?.server;
-        let Some(hash) = kept(&key) else { return self.pair(stream, Proving::First(target)).await };
-        match self.pair(stream, Proving::Again(&hash)).await {
-            Err(SessionError::Refused(refuse)) if refuse.code == RefuseCode::Pairing => {
-                let stream = self.connect(&addresses, Pin::Prefix(key.prefix())).await?;
-                self.pair(stream, Proving::First(target)).await
+        let mut ways = self.ways(target, &key, kept(&key))?.into_iter();
+        let mut refused = None;
+        while let Some(way) = ways.next() {
+            match self.pair(stream, &way).await {
+                Err(SessionError::Refused(refuse)) if is_unknown_there(&refuse) && ways.len() > 0 => {
+                    refused = Some(refuse);
+                    stream = self.connect(&addresses, Pin::Prefix(key.prefix())).await?;
+                }
+                // Nobody is here for the next way, so what is in the way is that the first one did not do.
+                Err(SessionError::CodeDiffers(Unconfirmed::NoTerminal)) if refused.is_some() => break,
+                visited => return visited,
             }
-            visited => visited,
         }
+        Err(refused.map_or(SessionError::Silent, SessionError::Refused))
+    }
+
+    /// What this end may prove itself with to the holder of `key`, best first.
+    fn ways<'t>(
+        &self,
+        target: &'t Target,
+        key: &Fingerprint,
+        kept: Option<ResumeHash>,
+    ) -> Result<Vec<Proving<'t>>, SessionError> {
+        let mut ways: Vec<Proving<'t>> = kept.map(Proving::Again).into_iter().collect();
+        match target {
+            Target::Invited(invitation) => ways.push(Proving::Invited(invitation)),
+            Target::Unproven(_) | Target::Remembered { .. } => {
+                ways.extend(self.devices.known()?.holder(key).map(|_| Proving::Key));
+                ways.push(Proving::Code);
+            }
+            Target::Known(..) => ways.push(Proving::Key),
+        }
+        Ok(ways)
     }
 
     /// Goes back to a host after a cut, and tries until it is there again or the time is over; then the error is that of
@@ -145,14 +193,14 @@ impl Errand<'_> {
         hash: &ResumeHash,
     ) -> Result<Visit, SessionError> {
         let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
-        let mut known = true;
+        let (ways, mut way) = (self.ways(target, &home.key, Some(*hash))?, 0);
         loop {
             let back = async {
                 let stream = self.connect(&[home.address], Pin::Prefix(home.key.prefix())).await?;
-                self.pair(stream, if known { Proving::Again(hash) } else { Proving::First(target) }).await
+                self.pair(stream, &ways[way]).await
             };
             match back.await {
-                Err(SessionError::Refused(refuse)) if refuse.code == RefuseCode::Pairing && known => known = false,
+                Err(SessionError::Refused(refuse)) if is_unknown_there(&refuse) && way + 1 < ways.len() => way += 1,
                 Err(error) if error.is_passing() && began.elapsed() + pause < self.retry => {
                     sleep(pause).await;
                     pause = LONGEST_PAUSE.min(2 * pause);
@@ -162,10 +210,29 @@ impl Errand<'_> {
         }
     }
 
+    /// Connects to the first address at which the pinned key answers. Anybody can announce an address of their own beside
+    /// those of the one who is meant; that one has another key is the error then.
     async fn connect(&self, addresses: &[SocketAddr], pin: Pin) -> Result<client::TlsStream<TcpStream>, SessionError> {
-        let socket = dial::dial_any(addresses, self.source.as_slice()).await?;
-        let limit = timeout(PAIRING_LIMIT, secure(socket, self.identity, pin));
-        limit.await.map_err(|_| SessionError::Silent)?
+        let (mut left, mut failure) = (addresses.to_vec(), None);
+        loop {
+            let socket = match dial::dial_any(&left, self.source.as_slice()).await {
+                Ok(socket) => socket,
+                Err(error) => return Err(failure.unwrap_or(SessionError::Unreachable(error))),
+            };
+            let there = socket.peer_addr().map_err(SessionError::Cut)?;
+            let secured = timeout(PAIRING_LIMIT, secure(socket, self.identity, pin)).await;
+            match secured.unwrap_or(Err(SessionError::Silent)) {
+                Err(_) if matches!(failure, Some(SessionError::WrongKey)) => {}
+                Err(error) => failure = Some(error),
+                secured => return secured,
+            }
+            let tried = left.len();
+            left.retain(|address| (address.ip(), address.port()) != (there.ip(), there.port()));
+            // An address such as 0.0.0.0 answers as another one: it would be tried for ever.
+            if left.is_empty() || left.len() == tried {
+                return Err(failure.unwrap_or(SessionError::Unreachable(NetError::NoAddress)));
+            }
+        }
     }
 
     fn binding_of(&self, stream: &client::TlsStream<TcpStream>) -> Result<Binding, SessionError> {
@@ -173,7 +240,7 @@ impl Errand<'_> {
         binding.map_err(|error| SessionError::Pairing(error.to_string()))
     }
 
-    async fn pair(&self, stream: client::TlsStream<TcpStream>, how: Proving<'_>) -> Result<Visit, SessionError> {
+    async fn pair(&self, stream: client::TlsStream<TcpStream>, how: &Proving<'_>) -> Result<Visit, SessionError> {
         let address = stream.get_ref().0.peer_addr().map_err(SessionError::Cut)?;
         let local = stream.get_ref().0.local_addr().map_err(SessionError::Cut)?.ip();
         let binding = self.binding_of(&stream)?;
@@ -190,31 +257,54 @@ impl Errand<'_> {
             return Err(part(conn, error).await);
         }
         let hellos = timeout(PAIRING_LIMIT, async {
-            conn.send(&hello(self.role, self.name)).await?;
+            conn.send(&hello(self.role, self.name, self.devices)).await?;
             let theirs: Hello = conn.expect().await?;
-            match theirs.version {
-                VERSION => Ok(theirs),
-                other => Err(SessionError::broke(format!("it goes on in version {other} of the protocol"))),
+            if theirs.version != VERSION {
+                let version = theirs.version;
+                return Err(SessionError::broke(format!("it goes on in version {version} of the protocol")));
             }
+            let mut peer = named(&binding.server, address, &theirs);
+            let bond = recognise(self.devices, &binding.server, &theirs, &mut peer)?;
+            Ok((theirs.role, peer, bond))
         });
-        let theirs = match hellos.await.unwrap_or(Err(SessionError::Silent)) {
-            Ok(theirs) => theirs,
+        let (role, peer, bond) = match hellos.await.unwrap_or(Err(SessionError::Silent)) {
+            Ok(met) => met,
             Err(error) => return Err(part(conn, error).await),
         };
-        let (peer, standing) = (named(&binding.server, address, &theirs), Standing::VERIFIED);
+        let standing = Standing::VERIFIED;
         self.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
-        let role = theirs.role;
-        let paired = Paired { conn, peer, standing, role, binding, lane_secret, returning: None };
+        let paired = Paired { conn, peer, standing, role, bond, binding, lane_secret, returning: None };
         Ok(Visit { paired, address, local, source: self.source })
+    }
+}
+
+impl Target {
+    /// The same error; an alarm by the name of the device that was meant.
+    fn blame(&self, error: SessionError) -> SessionError {
+        match (self, error) {
+            (Target::Remembered { device, .. }, SessionError::WrongKey) => {
+                SessionError::NotThatDevice { name: device.name.clone(), mark: device.key.mark() }
+            }
+            (_, error) => error,
+        }
     }
 }
 
 /// What this end proves itself with.
 enum Proving<'a> {
-    /// As the target allows.
-    First(&'a Target),
     /// A transfer of before.
-    Again(&'a ResumeHash),
+    Again(ResumeHash),
+    /// The secret in a link.
+    Invited(&'a Invitation),
+    /// Its key, which the host knows.
+    Key,
+    /// Two people.
+    Code,
+}
+
+/// Whether the host does not know what this end has proven itself with.
+fn is_unknown_there(refuse: &Refuse) -> bool {
+    refuse.code == RefuseCode::Pairing
 }
 
 async fn secure(
@@ -231,12 +321,12 @@ async fn secure(
 /// must compare first.
 async fn prove<S: Channel>(
     conn: &mut Conn<S>,
-    how: Proving<'_>,
+    how: &Proving<'_>,
     binding: &Binding,
 ) -> Result<Option<SixDigits>, SessionError> {
     let versions = vec![VERSION];
     match how {
-        Proving::First(Target::Invited(invitation)) => {
+        Proving::Invited(invitation) => {
             conn.send(&Open { versions, method: Method::Invite { proof: invitation.prove(binding) } }).await?;
             let proof: Proof = conn.expect().await?;
             if !invitation.verify_host(binding, &proof.0) {
@@ -244,7 +334,11 @@ async fn prove<S: Channel>(
             }
             Ok(None)
         }
-        Proving::First(Target::Unproven(_)) => {
+        Proving::Key => {
+            conn.send(&Open { versions, method: Method::Device }).await?;
+            Ok(None)
+        }
+        Proving::Code => {
             conn.send(&Open { versions, method: Method::Code }).await?;
             let commit: Commit = conn.expect().await?;
             let awaiting = Awaiting::new(binding.clone(), commit.0);
@@ -259,10 +353,6 @@ async fn prove<S: Channel>(
             if !proof::verify(hash, Purpose::Resume, Direction::Server, binding, &theirs.0) {
                 return Err(SessionError::Pairing("the other side could not prove that it was there".to_owned()));
             }
-            Ok(None)
-        }
-        Proving::First(Target::Known(..)) => {
-            conn.send(&Open { versions, method: Method::Device }).await?;
             Ok(None)
         }
     }

@@ -121,6 +121,20 @@ impl StateDir {
         write_secret_in(&self.dir, name, &self.path.join(name), bytes)
     }
 
+    /// As [`StateDir::write_secret`], but of those who write `name` at the same time the first one wins: whether this one
+    /// did.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn create_secret(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        let path = self.path.join(name);
+        match place_secret(&self.dir, bytes, |temp| at::rename_new(&self.dir, temp, &self.dir, name)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(StoreError::io("write", shown(&path), error)),
+        }
+    }
+
     /// Reads the file `name`; `None` if it is not there.
     ///
     /// # Errors
@@ -168,19 +182,24 @@ fn write_secret_in(dir: &Dir, name: &str, path: &Path, bytes: &[u8]) -> Result<(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let random: [u8; 8] = at::random().map_err(failed)?;
+    place_secret(dir, bytes, |temp| at::rename_over(dir, temp, dir, name)).map_err(failed)
+}
+
+/// Writes a private file under a temporary name, and has `place` give it its own.
+fn place_secret(dir: &Dir, bytes: &[u8], place: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {
+    let random: [u8; 8] = at::random()?;
     let temp = format!(".qrdrop-{}", HEXLOWER.encode(&random));
-    let mut file = at::create_file(dir, &temp, at::PRIVATE_FILE).map_err(failed)?;
+    let mut file = at::create_file(dir, &temp, at::PRIVATE_FILE)?;
     let written = at::set_mode(&file, at::PRIVATE_FILE)
         .and_then(|()| file.write_all(bytes))
         .and_then(|()| at::sync_file(&file))
-        .and_then(|()| at::rename_over(dir, &temp, dir, name));
+        .and_then(|()| place(&temp));
     if let Err(error) = written {
         // ours, created exclusively above
         let _ = dir.remove_file(&temp);
-        return Err(failed(error));
+        return Err(error);
     }
-    at::sync_dir(dir).map_err(failed)
+    at::sync_dir(dir)
 }
 
 fn absolute(path: Option<&Path>) -> Result<PathBuf, StoreError> {

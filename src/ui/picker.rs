@@ -28,6 +28,9 @@ pub struct PickItem {
     pub trusted: bool,
 }
 
+/// Columns of a key mark, which must be whole to be compared.
+const MARK: usize = 14;
+
 struct Entry {
     item: PickItem,
     here: bool,
@@ -124,7 +127,7 @@ impl Picker {
     fn line(&self, at: usize, entry: &Entry, style: Style, columns: usize) -> String {
         let item = &entry.item;
         let pointer = if at == self.selected { "›" } else { " " };
-        let mut end = one_line(&item.mark, 12);
+        let mut end = one_line(&item.mark, MARK);
         if columns >= 60 {
             end.push_str(&format!("  {:21}", item.address.to_string()));
         }

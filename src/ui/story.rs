@@ -132,6 +132,16 @@ pub(super) fn tell(
             told.short = Some(format!("{} {}", style.bad("✗"), one_line(&failure.message, 80)));
             told.urgent = true;
         }
+        Event::Remembered { peer } => {
+            let text =
+                format!("{} {} is remembered: no code to compare from now on", style.good("✓"), called(peer, NAME));
+            told.log.push(format!("{text} {}", style.dim(&one_line(&peer.id, 40))));
+            told.short = Some(format!("remembered: {}", called(peer, NAME)));
+        }
+        Event::NotRemembered { peer, reason } => {
+            let reason = one_line(reason, MESSAGE);
+            told.log.push(format!("{} {}: {reason}", style.warn("not remembered:"), called(peer, NAME)));
+        }
         Event::Finding(finding) => {
             told.log = found(finding, style);
             told.urgent = finding.verdict == Verdict::Bad;

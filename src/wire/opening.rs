@@ -186,6 +186,16 @@ pub struct Hello {
     pub software: String,
 }
 
+impl Hello {
+    /// The feature bit of an end whose key is kept, so that it can be remembered.
+    pub const LASTING_KEY: u32 = 1;
+
+    /// Whether this end will show the same key again.
+    pub fn has_lasting_key(&self) -> bool {
+        self.features & Hello::LASTING_KEY != 0
+    }
+}
+
 impl Message for Hello {
     const KIND: Kind = Kind::Hello;
 

@@ -14,7 +14,7 @@ use crate::net::accept;
 use crate::net::gate::Gate;
 use crate::net::listen::{PortChoice, bind};
 use crate::pairing::{Identity, LinkKind};
-use crate::session::{Ended, Host, Memory, Outbox, OutboxRules};
+use crate::session::{Devices, Ended, Host, Memory, Outbox, OutboxRules};
 use crate::store::{SourceKind, WalkOptions, walk};
 use crate::transfer::Manner;
 use crate::wire::{self, OfferLink, Role};
@@ -35,7 +35,7 @@ impl Share {
     pub(super) async fn open(
         path: String,
         ip: IpAddr,
-        identity: Identity,
+        (identity, devices): (Identity, Devices),
         name: String,
         expose: bool,
         memory: &Memory,
@@ -56,7 +56,7 @@ impl Share {
         let called = first.offered.split('/').next().unwrap_or_default().to_owned();
 
         let bound = bind(PortChoice::Exactly(0), Some(&[ip])).map_err(|error| network(ExitCode::Local, &error))?;
-        let (host, endings) = Host::new(identity, name, Role::Outbox, None, false, reporter);
+        let (host, endings) = Host::new(identity, devices, name, Role::Outbox, None, false, reporter);
         let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
         let (memory, _) = memory.outbox(&walked.entries, None).map_err(|error| disk(&error))?;
         let outbox = Outbox::new(Arc::clone(&host), Arc::new(walked.entries), left_out, None, rules, memory);

@@ -15,7 +15,7 @@ use crate::events::{Event, ExitCode, Failure, Reporter, RoomOffer, Speaker};
 use crate::names::json_line;
 use crate::pairing::{Fingerprint, Identity, Invitation};
 use crate::room::{COMMANDS, Card, Change, Input, OfferCard, View, parse};
-use crate::session::{Fetcher, Heard, Memory, RoomHost, Seat, Target};
+use crate::session::{Devices, Fetcher, Heard, Memory, RoomHost, Seat, Target};
 use crate::store::{Folder, History, IfExists};
 use crate::ui::Ui;
 use crate::wire::{News, Shared, Word};
@@ -39,6 +39,8 @@ pub(super) struct Means {
     pub(super) reporter: Arc<dyn Reporter>,
     /// The key that this end has in the room, with which it offers and takes.
     pub(super) identity: Identity,
+    /// Those who are known by theirs. Nobody is remembered by the word of the room's host.
+    pub(super) devices: Devices,
     pub(super) name: String,
     /// Where what is taken goes.
     pub(super) folder: Arc<Folder>,
@@ -230,9 +232,9 @@ impl Talk {
             return self.wrong("this end is in no room yet".to_owned(), "try again in a moment");
         };
         let reporter = Arc::clone(&self.means.reporter);
-        let (identity, name) = (self.means.identity.clone(), self.means.name.clone());
+        let (key, name) = ((self.means.identity.clone(), self.means.devices.clone()), self.means.name.clone());
         let (memory, expose) = (self.means.memory.clone(), self.means.expose);
-        self.opening.spawn(async move { Share::open(path, ip, identity, name, expose, &memory, reporter).await });
+        self.opening.spawn(async move { Share::open(path, ip, key, name, expose, &memory, reporter).await });
     }
 
     fn get(&mut self, number: u32) {
@@ -247,6 +249,7 @@ impl Talk {
         };
         let fetcher = Fetcher {
             identity: self.means.identity.clone(),
+            devices: self.means.devices.clone(),
             name: self.means.name.clone(),
             folder: Arc::clone(&self.means.folder),
             if_exists: IfExists::Rename,

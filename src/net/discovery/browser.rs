@@ -21,7 +21,7 @@ const ADDRESSES_MAX: usize = 16;
 /// The first record of a service may carry its IPv6 addresses alone; IPv4 follows within 30 ms.
 const WAIT_FOR_V4: Duration = Duration::from_millis(50);
 
-/// How long [`resolve`] goes on listening after the first match: a second device of the same name answers within 120 ms
+/// How long [`search`] goes on listening after it has enough: a second device of the same name answers within 120 ms
 /// (RFC 6762, section 6), and a person must learn of it.
 const NAMESAKES: Duration = Duration::from_millis(300);
 
@@ -125,24 +125,31 @@ impl Drop for Browser {
     }
 }
 
-/// Everybody of that name who is here, as shown or as instance, whatever the case of its letters.
+/// Everybody here who is `meant`.
 ///
-/// Returns soon after the first match, or with nothing after `wait`.
+/// Returns soon after those are `enough`, or else with what there is after `wait`.
 ///
 /// # Errors
 /// As [`Browser::start`].
-pub async fn resolve(name: &str, wait: Duration, only: Option<&str>) -> Result<Vec<Found>, NetError> {
+pub async fn search(
+    meant: impl Fn(&Found) -> bool,
+    enough: impl Fn(&[Found]) -> bool,
+    wait: Duration,
+    only: Option<&str>,
+) -> Result<Vec<Found>, NetError> {
     let mut browser = Browser::start(only)?;
     let mut matches: Vec<Found> = Vec::new();
     let mut deadline = Instant::now() + wait;
+    let mut is_enough = false;
     while let Ok(change) = timeout_at(deadline, browser.next()).await {
         match change {
-            Change::Found(found) if found.is_called(name) => {
-                if matches.is_empty() {
-                    deadline = deadline.min(Instant::now() + NAMESAKES);
-                }
+            Change::Found(found) if meant(&found) => {
                 matches.retain(|known| known.fullname != found.fullname);
                 matches.push(found);
+                if !is_enough && enough(&matches) {
+                    is_enough = true;
+                    deadline = deadline.min(Instant::now() + NAMESAKES);
+                }
             }
             Change::Found(_) => {}
             Change::Lost(fullname) => matches.retain(|known| known.fullname != fullname),
@@ -152,7 +159,7 @@ pub async fn resolve(name: &str, wait: Duration, only: Option<&str>) -> Result<V
 }
 
 impl Found {
-    /// Whether a person who types `name` may mean this one.
+    /// Whether a person who types `name` may mean this one: as shown or as instance, whatever the case of its letters.
     pub fn is_called(&self, name: &str) -> bool {
         let wanted = name.to_lowercase();
         [&self.name, &self.instance].into_iter().any(|own| own.to_lowercase() == wanted)

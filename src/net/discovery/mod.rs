@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::NetError;
 
 pub use advert::{Advert, AdvertEvent, AdvertInfo, worth_advertising};
-pub use browser::{Browser, Change, Found, resolve};
+pub use browser::{Browser, Change, Found, search};
 pub use echo::{answerers, hears_itself};
 pub use mdns_sd::MDNS_PORT;
 

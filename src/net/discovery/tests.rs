@@ -220,7 +220,14 @@ async fn an_advertisement_is_found_renamed_on_conflict_and_withdrawn() {
         }
     };
     assert_eq!(found.addresses, ["127.0.0.1:5001".parse().unwrap()]);
-    let same = resolve(&name.to_uppercase(), Duration::from_secs(3), Some("127.0.0.1")).await.unwrap();
+    let same = search(
+        |found| found.is_called(&name.to_uppercase()),
+        |found| !found.is_empty(),
+        Duration::from_secs(3),
+        Some("127.0.0.1"),
+    )
+    .await
+    .unwrap();
     assert_eq!(same, std::slice::from_ref(&found));
     advert.shutdown().await;
     while browser.next().await != Change::Lost(found.fullname.clone()) {}

@@ -30,6 +30,7 @@ async fn fetched_from<F: Future<Output = ()>>(
     fs::create_dir(folder.path().join("in")).unwrap();
     let fetcher = Fetcher {
         identity: Identity::fresh(&[]).unwrap(),
+        devices: strangers(),
         name: "fetcher".to_owned(),
         folder: Folder::open(&folder.path().join("in")).unwrap(),
         if_exists: IfExists::Rename,

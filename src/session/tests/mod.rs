@@ -14,7 +14,7 @@ use self::recorder::Recorder;
 use super::host::{Ended, Host};
 use super::inbox::{Classic, Inbox, InboxRules};
 use super::visit::{Errand, Target, Visit};
-use super::{Fetcher, Level, Memory, Outbox, OutboxRules, Sender, Standing};
+use super::{Devices, Fetcher, Level, Memory, Outbox, OutboxRules, Sender, Standing};
 use crate::events::{ExitCode, Failure};
 use crate::net::accept::{Arrival, accept};
 use crate::net::gate::Gate;
@@ -27,6 +27,7 @@ use crate::wire::Role;
 mod classic;
 mod codes;
 mod conns;
+mod devices;
 mod honest;
 mod hostile_host;
 mod hostile_receiver;
@@ -56,7 +57,7 @@ fn rules() -> InboxRules {
 
 fn host(role: Role, once: bool, reporter: &Arc<Recorder>) -> (Arc<Host>, mpsc::UnboundedReceiver<Ended>) {
     let identity = Identity::fresh(&[]).unwrap();
-    Host::new(identity, "host".to_owned(), role, None, once, reporter.clone())
+    Host::new(identity, strangers(), "host".to_owned(), role, None, once, reporter.clone())
 }
 
 /// A running inbox.
@@ -80,8 +81,11 @@ fn open(rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
 }
 
 fn open_for(once: bool, rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
-    let folder = tempfile::tempdir().unwrap();
-    let (host, endings) = host(Role::Inbox, once, reporter);
+    open_as(host(Role::Inbox, once, reporter), rules, reporter)
+}
+
+fn open_as(host: (Arc<Host>, mpsc::UnboundedReceiver<Ended>), rules: InboxRules, reporter: &Arc<Recorder>) -> Open {
+    let (folder, (host, endings)) = (tempfile::tempdir().unwrap(), host);
     let inbox = Inbox::new(host, Folder::open(folder.path()).unwrap(), rules, memory());
     let (address, mut arrivals, _) = door();
     let served = Arc::clone(&inbox);
@@ -134,7 +138,8 @@ impl Open {
 
 /// Pairs for the first time.
 async fn visit(target: &Target, identity: &Identity, role: Role, reporter: &Arc<Recorder>) -> Visit {
-    let errand = Errand { identity, name: "guest", role, source: None, reporter: &**reporter, retry: Duration::ZERO };
+    let (devices, retry) = (&strangers(), Duration::ZERO);
+    let errand = Errand { identity, devices, name: "guest", role, source: None, reporter: &**reporter, retry };
     errand.visit(target, |_| None).await.unwrap()
 }
 
@@ -142,6 +147,12 @@ async fn visit(target: &Target, identity: &Identity, role: Role, reporter: &Arc<
 fn memory() -> Memory {
     let state = tempfile::tempdir().unwrap().path().to_owned();
     Memory::open(Some(state)).unwrap()
+}
+
+/// Nobody is remembered, nor to be.
+fn strangers() -> Devices {
+    let state = tempfile::tempdir().unwrap().path().to_owned();
+    Devices::open(Some(state), false).unwrap()
 }
 
 fn invited(host: &Host, kind: LinkKind, address: SocketAddr) -> Target {
@@ -170,6 +181,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
     let entries = walk(&paths, &WalkOptions { follow_links: false }).unwrap().entries;
     let sender = Sender {
         identity: Identity::fresh(&[]).unwrap(),
+        devices: strangers(),
         name: "sender".to_owned(),
         entries: Arc::new(entries),
         text: None,

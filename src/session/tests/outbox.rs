@@ -110,6 +110,7 @@ fn fetching_with(reporter: &Arc<Recorder>, if_exists: IfExists, max_size: Option
     let folder = tempfile::tempdir().unwrap();
     let fetcher = Fetcher {
         identity: Identity::fresh(&[]).unwrap(),
+        devices: strangers(),
         name: "fetcher".to_owned(),
         folder: Folder::open(folder.path()).unwrap(),
         if_exists,

@@ -50,7 +50,7 @@ impl Hall {
         let (seat, legs) = Seat::new();
         let identity = Identity::fresh(&[]).unwrap();
         let reporter = self.reporter.clone();
-        let guest = RoomGuest { identity, name: name.to_owned(), source: None, reporter };
+        let guest = RoomGuest { identity, devices: strangers(), name: name.to_owned(), source: None, reporter };
         let target = self.target();
         let (raise, leaving) = watch::channel(false);
         let attending = tokio::spawn(async move {
@@ -64,8 +64,8 @@ impl Hall {
     /// A member that can say what no member should.
     async fn intrude(&self, role: Role) -> Visit {
         let (identity, reporter) = (Identity::fresh(&[]).unwrap(), &*self.reporter);
-        let errand =
-            Errand { identity: &identity, name: "hostile", role, source: None, reporter, retry: Duration::ZERO };
+        let (identity, devices, retry) = (&identity, &strangers(), Duration::ZERO);
+        let errand = Errand { identity, devices, name: "hostile", role, source: None, reporter, retry };
         errand.visit(&self.target(), |_| None).await.unwrap()
     }
 }
