@@ -29,7 +29,7 @@
 //!
 //! # The tool's own files
 //!
-//! [`StateDir`] is the state folder, [`write_secret_file`] the way any secret reaches a disk. [`append`] and
+//! [`StateDir`] is the state folder, [`Scratch`] a part of it that lives as long as a command, [`write_secret_file`] the way any secret reaches a disk. [`append`] and
 //! [`read_settings`] are for the files that the person names.
 
 mod area;
@@ -46,6 +46,7 @@ mod partial;
 mod place;
 mod plan;
 mod resume;
+mod scratch;
 mod source;
 mod spool;
 mod state;
@@ -63,6 +64,7 @@ pub use self::named::{append, read_settings, settings_path};
 pub use self::partial::{PartialFile, Whole};
 pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
 pub use self::resume::Held;
+pub use self::scratch::Scratch;
 pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
 pub use self::spool::{SPOOL_PREFIX, Spool};
 pub use self::state::{StateClaim, StateDir, write_secret_file};

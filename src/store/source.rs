@@ -56,19 +56,38 @@ pub struct SourceEntry {
     pub modified: Option<SystemTime>,
     /// Where it is.
     pub path: PathBuf,
-    /// What it was when it was listed.
+    /// What the content was when it was listed.
     pub identity: SourceIdentity,
+    /// Where the content is, if something stands in for the file at `path`.
+    pub(super) stand_in: Option<PathBuf>,
     /// Whether the path itself is a link that was followed.
     pub(super) is_link: bool,
 }
 
 impl SourceEntry {
+    /// The same entry, under its name and time, with the content of the file at `path`, which is to stay there and as it
+    /// is for as long as the entry is used.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn with_content_of(&self, path: &Path) -> Result<SourceEntry, StoreError> {
+        let about = fs::symlink_metadata(path).map_err(|error| StoreError::io("read", shown(path), error))?;
+        let (bytes, identity) = (about.len(), SourceIdentity::of(&about));
+        Ok(SourceEntry { bytes, identity, stand_in: Some(path.to_owned()), is_link: false, ..self.clone() })
+    }
+
+    /// Where the content is.
+    fn content(&self) -> &Path {
+        self.stand_in.as_deref().unwrap_or(&self.path)
+    }
+
     /// Opens the file for reading. Never waits, even if a FIFO has taken its place.
     ///
     /// # Errors
     /// It can't be opened, or is not the file that was listed.
     pub fn open(&self) -> Result<SourceFile, StoreError> {
-        let file = open_for_reading(&self.path).map_err(|error| StoreError::io("read", shown(&self.path), error))?;
+        let file =
+            open_for_reading(self.content()).map_err(|error| StoreError::io("read", shown(&self.path), error))?;
         let source = SourceFile { file, entry: self.clone() };
         source.check_handle()?;
         Ok(source)
@@ -82,6 +101,14 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
+    /// A handle of the same file, for another process to read. Both share where they are in it.
+    ///
+    /// # Errors
+    /// The system has no more of them.
+    pub fn handle(&self) -> Result<File, StoreError> {
+        self.file.try_clone().map_err(|error| StoreError::io("read", shown(&self.entry.path), error))
+    }
+
     /// Fills `buf` from `offset` on, as far as the listed size goes; returns how many bytes that are.
     ///
     /// # Errors
@@ -123,7 +150,7 @@ impl SourceFile {
     /// [`StoreError::SourceChanged`] if it was written, replaced, moved or deleted meanwhile.
     pub fn check_unchanged(&self) -> Result<(), StoreError> {
         self.check_handle()?;
-        let path = &self.entry.path;
+        let path = self.entry.content();
         let about = if self.entry.is_link { fs::metadata(path) } else { fs::symlink_metadata(path) };
         match about {
             Ok(about) if SourceIdentity::of(&about) == self.entry.identity => Ok(()),

@@ -159,6 +159,7 @@ impl Walker {
             modified,
             path: path.to_owned(),
             identity,
+            stand_in: None,
             is_link,
         });
     }
