@@ -429,6 +429,28 @@ pub enum Event {
         /// When it was last met, likewise; `None` if not again.
         last_seen: Option<String>,
     },
+    /// Files are being made smaller, before anything is offered; at most four a second.
+    Optimizing {
+        /// Bytes looked at so far.
+        bytes: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// A file was made smaller or freed of its location, or not, in which case both sizes are the same.
+    Optimized {
+        /// The name it is offered under.
+        name: String,
+        /// `jpeg`, `png`, `webp` or `pdf`; `None` if it was left as it is.
+        format: Option<&'static str>,
+        /// Its size in bytes on the disk.
+        before: u64,
+        /// The size in bytes that it is offered with.
+        after: u64,
+        /// What was done, or why nothing was, in a few words.
+        what: String,
+        /// Whether a location was found in it and is gone.
+        location_removed: bool,
+    },
     /// `doctor` has looked at something.
     Finding(Finding),
     /// A message of the room.

@@ -10,6 +10,7 @@
 //! | 0 | `classic` | the tutorial's header, and the rule that solves it at the end of the stream | |
 //! | 0 | `names` | strings that came from somebody else, and how they are shown | |
 //! | 1 | `events` | all that the core may tell or ask a person | names |
+//! | 1 | `optimize` | pictures and PDFs made smaller, each file in a process of its own | |
 //! | 1 | `store` | the disk: walk what is offered; confined writing, putting in place | names |
 //! | 1 | `pairing` | invitation <-> link, identity, pinned TLS, token proof, compared code | |
 //! | 2 | `automation` | what happens by itself: the transfer log, a command for each stored file | names events store |
@@ -20,7 +21,7 @@
 //! | 4 | `session` | the control plane of one paired connection: offer, accept, stored | wire classic names events store pairing net transfer room |
 //! | 5 | `web` | the web dialect: the page, its sealed requests, curl | wire names events store pairing net transfer room session |
 //! | 6 | `ui` | the person: the sole owner of standard output and error | names events |
-//! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer room session web ui automation |
+//! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer room session web ui automation optimize |
 
 pub mod automation;
 pub mod classic;
@@ -29,6 +30,7 @@ pub mod doctor;
 pub mod events;
 pub mod names;
 pub mod net;
+pub mod optimize;
 pub mod pairing;
 pub mod room;
 pub mod session;

@@ -1,6 +1,6 @@
 //! The command line. Every flag can also be set by `QRDROP_` and its name in capitals.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -196,6 +196,18 @@ pub(super) struct Send {
     /// Compress on the way
     #[arg(long, value_name = "WHEN", default_value = "auto", env = "QRDROP_COMPRESS")]
     pub(super) compress: Compressing,
+    /// Make pictures smaller before they are sent: JPEG with a little loss, PNG without; the files here stay as they are
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_OPTIMIZE_IMAGES")]
+    pub(super) optimize_images: bool,
+    /// Make PDFs smaller before they are sent, without loss
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_OPTIMIZE_PDFS")]
+    pub(super) optimize_pdfs: bool,
+    /// Scale pictures down until their longer edge has so many pixels; `--optimize-images` is meant with it
+    #[arg(long, value_name = "PIXELS", env = "QRDROP_MAX_EDGE")]
+    pub(super) max_edge: Option<NonZeroU32>,
+    /// Remove from pictures where they were taken; pictures and videos in which that can't be done are left out
+    #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_STRIP_LOCATION")]
+    pub(super) strip_location: bool,
     /// Send at most so many bytes a second, like 500kB or 20MB
     #[arg(value_parser = rate, long, value_name = "RATE", env = "QRDROP_LIMIT")]
     pub(super) limit: Option<NonZeroU64>,

@@ -8,6 +8,7 @@ mod doctor;
 mod fetch;
 mod hosting;
 mod list;
+mod optimizing;
 mod receive;
 mod send;
 mod settings;
@@ -25,6 +26,7 @@ use crate::automation::{Automation, Rules};
 use crate::events::{Event, ExitCode, Failure, Reporter, Way};
 use crate::names::PeerName;
 use crate::net::NetError;
+use crate::optimize::{WORKER, work};
 use crate::pairing::{Identity, PairingError};
 use crate::session::{Devices, DevicesError, Memory};
 use crate::store::{StateDir, StoreError};
@@ -34,6 +36,10 @@ use settings::Parsed;
 
 /// Runs the command line `arguments`, the program's name first, and returns what the process exits with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == WORKER) {
+        return work(arguments.get(2).map(OsString::as_os_str));
+    }
     let parsed = match settings::parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::args::{Common, Send};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose, is_seen};
+use super::optimizing::{self, Ready};
 use super::target::{self, Receiver};
 use super::{
     Done, Ended, Failed, disk, failed, interruptions, made, network, open_devices, open_state, shown_name, unusable,
@@ -18,6 +19,7 @@ use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::{human_bytes, inert};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
+use crate::optimize::Wishes;
 use crate::session::{ClassicSender, Devices, Known, Memory, Outbox, OutboxRules, Sender, check_text};
 use crate::store::{LeftOut, SourceEntry, SourceKind, Spool, Walk, WalkOptions, walk};
 use crate::transfer::{Brake, Manner, Piped, TAKERS, Taker};
@@ -60,7 +62,8 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
     let mut sending = Sending { send: &send, common, ui, reporter, memory, devices, known, interrupted, piped: None };
     let mut spooled = None;
     if !piped.is_empty() {
-        if !sending.reads_once() {
+        // What is to be made smaller has to be there whole.
+        if !sending.reads_once() || !sending.wishes().is_empty() {
             let (spool, entry) = sending.spool().await?;
             walked.entries.push(entry);
             spooled = Some(spool);
@@ -68,15 +71,26 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
             sending.piped = Some(Arc::new(Piped::new(send.name_as.as_str(), std::io::stdin())));
         }
     }
-    let done = match (send.all, send.to.len()) {
-        (true, _) => sending.to_several(walked, sending.remembered().await?).await?,
-        (false, 0 | 1) => match sending.named().await? {
-            Some(receiver) => sending.to(walked, &receiver).await?,
-            None => sending.host(walked).await?,
-        },
-        _ => sending.to_several(walked, send.to.iter().cloned().map(Wanted::Named).collect()).await?,
+    let several = send.all || send.to.len() > 1;
+    let named = if several { None } else { sending.named().await? };
+    if named.is_none() && !several {
+        sending.is_seen()?;
+    }
+    let wanted = match send.all {
+        true => sending.remembered().await?,
+        false => send.to.iter().cloned().map(Wanted::Named).collect(),
     };
-    drop(spooled);
+    let Some(Ready { walked, scratch }) = sending.optimized(walked).await? else {
+        return Ok(Done::with(ExitCode::Interrupted, "interrupted before anything was offered"));
+    };
+    let done = match named {
+        Some(receiver) => sending.to(walked, &receiver).await,
+        None if several => sending.to_several(walked, wanted).await,
+        None => sending.host(walked).await,
+    };
+    // What stood in for files is no longer read.
+    drop((scratch, spooled));
+    let done = done?;
     match unreadable {
         Some(failure) if done.code == ExitCode::Ok => Err(failed(failure)),
         _ => Ok(done),
@@ -250,17 +264,50 @@ impl Sending<'_> {
         Manner { compress: self.send.compress.into(), brake }
     }
 
+    /// Whether somebody could come.
+    fn is_seen(&self) -> Result<(), Failed> {
+        if is_seen(&self.send.hosting, self.ui) {
+            return Ok(());
+        }
+        Err(failed(Failure::new(
+            ExitCode::Nobody,
+            "nobody could see the invitation: there is no terminal to draw it on",
+            "name a receiver with `--to` or `--scan`, or let others fetch with `--invite-file`, `--qr-png` or \
+             `--qr always`",
+        )))
+    }
+
+    fn wishes(&self) -> Wishes {
+        let send = self.send;
+        Wishes {
+            images: send.optimize_images || send.max_edge.is_some(),
+            pdfs: send.optimize_pdfs,
+            max_edge: send.max_edge,
+            strip_location: send.strip_location,
+        }
+    }
+
+    /// What is sent in place of what was walked; `None` if it was interrupted.
+    async fn optimized(&self, walked: Walk) -> Result<Option<Ready>, Failed> {
+        let wishes = self.wishes();
+        if wishes.is_empty() {
+            return Ok(Some(Ready { walked, scratch: None }));
+        }
+        let state = self.common.state_dir.as_deref();
+        let ready = optimizing::run(walked, wishes, state, self.ui, self.reporter, self.interrupted.clone()).await?;
+        match ready {
+            Some(ready) if ready.walked.entries.is_empty() && self.send.text.is_none() => Err(failed(Failure::new(
+                ExitCode::Local,
+                "nothing is left to send: no location could be removed",
+                "convert the pictures to JPEG, or send them with their location, without `--strip-location`",
+            ))),
+            ready => Ok(ready),
+        }
+    }
+
     /// Lets others fetch; a person may also choose a receiver from those nearby, who then gets it.
     async fn host(&self, walked: Walk) -> Ended {
         let (hosting, ui) = (&self.send.hosting, self.ui);
-        if !is_seen(hosting, ui) {
-            return Err(failed(Failure::new(
-                ExitCode::Nobody,
-                "nobody could see the invitation: there is no terminal to draw it on",
-                "name a receiver with `--to` or `--scan`, or let others fetch with `--invite-file`, `--qr-png` or \
-                 `--qr always`",
-            )));
-        }
         let (memory, known) =
             self.memory.outbox(&walked.entries, self.send.text.as_deref()).map_err(|error| disk(&error))?;
         let known = known.as_ref().map(|key| key.as_slice());

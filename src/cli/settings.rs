@@ -31,8 +31,7 @@ pub(super) struct Parsed {
 ///
 /// # Errors
 /// The command line is wrong, or asks for help.
-pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, clap::Error> {
     let given = Cli::command().try_get_matches_from(&arguments)?;
     let cli = Cli::from_arg_matches(&given)?;
     if matches!(cli.command, Command::Completions(_) | Command::Man) {

@@ -198,6 +198,8 @@ pub(super) struct Transfer {
 #[derive(Default)]
 pub(super) struct Transfers {
     list: Vec<Transfer>,
+    /// What happens to files before they are offered.
+    preparing: Option<Line>,
     total: Option<Line>,
     /// Of those that ended since something was last idle: the total would jump back without them.
     ended_bytes: u64,
@@ -227,6 +229,12 @@ impl Transfers {
                 let line = self.find(transfer)?.line.as_mut()?;
                 line.set(*bytes, *total);
                 self.sum();
+                None
+            }
+            Event::Optimizing { bytes, total } => {
+                self.preparing =
+                    self.preparing.take().or_else(|| Some(Line::new(Some(*total)))).filter(|_| bytes < total);
+                self.preparing.iter_mut().for_each(|line| line.set(*bytes, Some(*total)));
                 None
             }
             Event::Stored { transfer, path, .. } => {
@@ -261,13 +269,13 @@ impl Transfers {
         self.list.iter().filter_map(|transfer| transfer.line.as_ref())
     }
 
-    /// How many transfers move bytes.
+    /// How many lines there are to draw: one for each transfer that moves bytes.
     pub(super) fn count(&self) -> usize {
-        self.running().count()
+        self.running().count() + usize::from(self.preparing.is_some())
     }
 
     fn sum(&mut self) {
-        if self.count() == 0 {
+        if self.running().next().is_none() {
             self.total = None;
             self.ended_bytes = 0;
             return;
@@ -283,6 +291,9 @@ impl Transfers {
         let count = self.count();
         let shown = if count <= rows { count } else { rows.saturating_sub(1) };
         let mut lines = Vec::new();
+        if let Some(line) = &mut self.preparing {
+            lines.push(line.draw("making smaller", style, columns));
+        }
         let (mut bytes, mut total) = (0u64, Some(0u64));
         for transfer in &mut self.list {
             let Some(line) = &mut transfer.line else { continue };
@@ -319,13 +330,12 @@ impl Transfers {
         const TOLD: usize = 5;
         let running: Vec<_> =
             self.list.iter().filter_map(|transfer| Some((&transfer.offer, transfer.line.as_ref()?))).collect();
-        let mut sentences: Vec<String> = running
-            .iter()
-            .take(TOLD)
-            .map(|(offer, line)| {
+        let preparing = self.preparing.iter().map(|line| format!("making smaller: {}", line.words()));
+        let mut sentences: Vec<String> = preparing
+            .chain(running.iter().take(TOLD).map(|(offer, line)| {
                 let rate = human_rate(line.bar.per_sec());
                 format!("{}: {}, {} ({rate})", called(&offer.peer, 24), contents(offer), line.words())
-            })
+            }))
             .collect();
         if let Some(total) = self.total.as_ref().filter(|_| running.len() > TOLD) {
             sentences.push(format!("{} transfers in all: {}", running.len(), total.words()));

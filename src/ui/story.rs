@@ -142,6 +142,13 @@ pub(super) fn tell(
             let reason = one_line(reason, MESSAGE);
             told.log.push(format!("{} {}: {reason}", style.warn("not remembered:"), called(peer, NAME)));
         }
+        Event::Optimized { name, before, after, what, .. } if detail.verbose => {
+            let (name, what) = (quoted(name, NAME), one_line(what, MESSAGE));
+            told.log.push(match after == before {
+                true => format!("left as it is {name}: {what}"),
+                false => format!("{name} {} → {}, {what}", human_bytes(*before), human_bytes(*after)),
+            });
+        }
         Event::Finding(finding) => {
             told.log = found(finding, style);
             told.urgent = finding.verdict == Verdict::Bad;
