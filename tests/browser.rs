@@ -3,13 +3,14 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::json;
 
-use common::around::{Lan, am_root, have, sh};
+use common::around::{Lan, am_root, have, have_module, sh};
 use common::phone::{Phone, have_browser};
-use common::{Host, Launch, Scene, disk, number, text};
+use common::{Host, Launch, Scene, disk, number, peer, python, text};
 
 /// An inbox that takes from phones without asking.
 fn inbox(scene: &Scene) -> Launch {
@@ -124,6 +125,38 @@ fn two_phones_scan_one_screen_and_both_send() {
     phones.iter_mut().for_each(|phone| drop(phone.wait(&["done"])));
     assert_eq!(host.stopped().with(0).named("finished").len(), 2);
     assert_same_content(&scene);
+}
+
+#[test]
+fn photos_are_made_smaller_by_the_page_if_that_is_asked_for() {
+    if !have_browser() || !have_module("PIL") || !have_module("numpy") {
+        return;
+    }
+    let scene = Scene::new();
+    let photos =
+        |args: &[&str]| Command::new(python()).arg(peer("photos.py")).args(args).output().expect("Python runs");
+    let album = scene.path("album");
+    assert!(photos(&["make", &album.display().to_string()]).status.success());
+    let mut host = inbox(&scene).listening();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.click(".slim");
+    phone.choose(&["photo.jpg", "window.png", "text.pdf"].map(|name| album.join(name)));
+    phone.wait(&["done"]);
+    finished(&mut host);
+    for name in ["window.png", "text.pdf"] {
+        assert_eq!(disk::hash(&album.join(name)), disk::hash(&scene.inbox().join(name)), "{name} goes as it is");
+    }
+    let arrived = scene.inbox().join("photo.jpg");
+    let seen = String::from_utf8(photos(&["look", &arrived.display().to_string()]).stdout).expect("it prints text");
+    let seen: serde_json::Value = serde_json::from_str(&seen).expect("a line of JSON");
+    assert_eq!((&seen["size"], &seen["gps"], &seen["traces"]), (&json!([900, 1200]), &json!(0), &json!([])), "upright");
+    assert!(number(&seen, "bytes") < disk_bytes(&album.join("photo.jpg")) * 9 / 10);
+}
+
+fn disk_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).expect("it is there").len()
 }
 
 #[test]

@@ -63,7 +63,7 @@ function begin() {
 	const code = /^#1([\w-]{42}[AEIMQUYcgkosw048])$/.exec(location.hash)?.[1];
 	const kept = memory();
 	const { origin, host } = location;
-	history.replaceState(null, '', location.pathname);
+	history.replaceState(history.state, '', location.pathname);
 	if (!code && !kept) return false;
 	const payload = code && atob(code.replace(/-/g, '+').replace(/_/g, '/'));
 	const token = payload && Uint8Array.from(payload.slice(0, 16), (byte) => byte.charCodeAt(0));

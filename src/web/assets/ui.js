@@ -3,7 +3,7 @@ const TEXT = {
 	en: {
 		to: 'Send to ', from: 'From ', into: 'into ', key: 'key ',
 		private: 'Private: nobody who listens on this Wi-Fi can read this. It does not protect against someone who can tamper with the Wi-Fi.',
-		files: 'Send photos or files', camera: 'Camera', folder: 'Folder', text: 'Text or link', sendText: 'Send text',
+		files: 'Send photos or files', slim: 'Smaller photos', camera: 'Camera', folder: 'Folder', text: 'Text or link', sendText: 'Send text',
 		again: 'Choose the same files again', forget: 'Give them up', cancel: 'Cancel', here: 'Use it here',
 		list: 'Files', total: 'Total', copy: 'Copy', copied: 'Copied', done: 'Done', all: 'Download all (zip)',
 		get: 'Download', open: 'Download unencrypted', save: 'Save again', retry: 'Try again',
@@ -124,9 +124,13 @@ const total = make('div', { id: 'total' }, make('div', {}, totalText, totalPace)
 const heard = make('p', { className: 'unseen', 'aria-live': 'polite' });
 const text = make('textarea', { id: 'text', rows: 1, placeholder: words.text, 'aria-label': words.text, oninput: () => renewText() });
 const sendText = button(icon('up'), () => writeText(), { id: 'send-text', disabled: true, 'aria-label': words.sendText });
+// The state of history outlives a reload: what is chosen again then must become the same.
+const slim = make('input', { type: 'checkbox', checked: !!history.state, onchange: () => history.replaceState(slim.checked || null, '') });
+const slimText = make('span', {}, words.slim);
 const inbox = [
 	make('div', { className: 'pair' }, text, sendText),
 	...chooser('files', words.files, {}, 'up', 'main'),
+	make('label', { className: 'slim' }, slim, slimText),
 	make('div', { className: 'pair' },
 		...chooser('camera', words.camera, { accept: 'image/*,video/*', capture: 'environment', multiple: false }, 'camera'),
 		...chooser('folder', words.folder, { webkitdirectory: true }, 'folder')),
@@ -316,9 +320,38 @@ const fileItem = (blob) => ({ blob, path: blob.webkitRelativePath || blob.name, 
 
 /** In parts: a hundred thousand files in one message would hold the page up. */
 async function add(items) {
+	for (const [at, item] of slim.checked ? items.entries() : []) {
+		say(slimText, words.of(at + 1, items.length));
+		await shrink(item);
+	}
+	say(slimText, words.slim);
 	for (let at = 0; at < items.length; at += 1000) {
 		tell({ do: 'add', items: items.slice(at, at + 1000), last: at + 1000 >= items.length });
 		if (at) await new Promise((resolve) => setTimeout(resolve));
+	}
+}
+
+/** Encodes a photo again, upright and without metadata. It stays as it is where that is not worth it or not possible. */
+async function shrink(item) {
+	const { blob } = item;
+	if (blob?.type !== 'image/jpeg') return;
+	try {
+		const photo = await createImageBitmap(blob);
+		const { width, height } = photo;
+		// More than that is blank on some phones.
+		if (width * height > 2 ** 24) return;
+		const canvas = make('canvas', { width, height });
+		const pen = canvas.getContext('2d');
+		// Some browsers give noise in place of what was drawn.
+		pen.fillStyle = '#369';
+		pen.fillRect(0, 0, 9, 9);
+		const seen = pen.getImageData(0, 0, 9, 9).data;
+		if (seen.some((value, at) => Math.abs(value - [51, 102, 153, 255][at % 4]) > 4)) return;
+		pen.drawImage(photo, 0, 0);
+		const made = await new Promise((done) => canvas.toBlob(done, 'image/jpeg', 0.85));
+		if (made.size < 0.9 * blob.size) item.blob = new File([made], blob.name, { lastModified: blob.lastModified });
+	} catch (_) {
+		// Not a photo that this browser can read.
 	}
 }
 
