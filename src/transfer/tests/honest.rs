@@ -91,12 +91,6 @@ fn text_takes_less_than_it_holds_and_noise_no_more_than_uncompressed() {
     }
 }
 
-#[test]
-fn a_quick_link_sees_what_it_would_without_compression() {
-    let text = pattern(9 * CHUNK_LEN);
-    assert!(said(&text, Compress::Auto) == said(&text, Compress::Never));
-}
-
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
     #[test]
