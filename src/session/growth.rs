@@ -24,6 +24,13 @@ const FAR: Duration = Duration::from_millis(20);
 /// Lanes at once on such a link: a transfer of a few seconds has no time to try.
 const FIRST_FAR: u16 = 4;
 
+/// A lane that opened within this time goes over a cable or within a machine: there it is cores that are short, and what
+/// looks as if more than a few lanes paid is noise.
+const NEAR: Duration = Duration::from_millis(8);
+
+/// Lanes on such a link.
+const MOST_NEAR: u16 = 4;
+
 /// More lanes pay if they make the transfer faster by this; less is noise.
 const PAYS: f64 = 1.15;
 
@@ -76,6 +83,7 @@ pub(super) async fn grow(
     opening: Duration,
 ) -> Infallible {
     let way = Arc::new((way, identity));
+    let most = if opening < NEAR { most.min(MOST_NEAR) } else { most };
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
     let (mut wanted, window) = match opening {
