@@ -269,6 +269,8 @@ pub struct RoomOffer {
     pub files: u32,
     /// Their bytes.
     pub bytes: u64,
+    /// Whether the host gives it for somebody who has only a page: what came from there is private, not verified.
+    pub relayed: bool,
 }
 
 fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

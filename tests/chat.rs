@@ -9,54 +9,16 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use common::phone::{Phone, have_browser};
 use common::proxy::Proxy;
-use common::{Ended, Host, Launch, PATIENCE, Program, Scene, disk, number, text};
-
-/// `qrdrop chat` that hosts, as a script on the same machine runs it.
-fn hosting(scene: &Scene) -> Launch {
-    chat(scene, "host")
-        .args(["--qr", "never", "--port", "0", "--hidden", "--name", "Host"])
-        .arg("--invite-file")
-        .arg(scene.invite())
-}
-
-/// `qrdrop chat --to` under that name, with a folder of the same name.
-fn joining(scene: &Scene, name: &str, to: &str) -> Launch {
-    chat(scene, name).args(["--name", name, "--to", to])
-}
-
-fn chat(scene: &Scene, folder: &str) -> Launch {
-    let path = scene.path(folder);
-    fs::create_dir_all(&path).unwrap();
-    Launch::new("chat").arg(path).args(["--json", "--interface", "lo"]).typing()
-}
-
-fn joined(scene: &Scene, name: &str, to: &str) -> Program {
-    let mut program = joining(scene, name, to).start();
-    program.event("room");
-    program
-}
-
-fn has_text<'a>(wanted: &'a str) -> impl Fn(&Value) -> bool + 'a {
-    move |event| event["event"] == "message" && event["text"] == wanted
-}
-
-fn hears(program: &mut Program, wanted: &str) -> Value {
-    program.event_where(&format!("message `{wanted}`"), has_text(wanted))
-}
+use common::room::{has_text, hears, hosting, joined, joining, left};
+use common::{Ended, PATIENCE, Scene, disk, number, text};
 
 /// The messages, as (number, name, text).
 fn messages(ended: &Ended) -> Vec<(u64, String, String)> {
     let message = |event: &Value| (number(event, "number"), text(event, "from").into(), text(event, "text").into());
     ended.named("message").iter().map(message).collect()
-}
-
-fn left(mut host: Host) -> Ended {
-    host.program.says("/quit");
-    host.program.ended()
 }
 
 #[test]
@@ -348,78 +310,5 @@ fn at_a_terminal_the_line_that_is_typed_stays_whole_and_commands_are_completed()
     let ended = ada.ended().with(0);
     let raw = String::from_utf8_lossy(&ended.raw_screen).into_owned();
     assert!(!raw.contains("\x1b[2J") && !raw.contains('\u{202e}') && !raw.contains('\x07'));
-    left(host).with(0);
-}
-
-/// The texts on a phone's screen, in their order.
-fn on_the_phone(phone: &mut Phone) -> Vec<String> {
-    let texts = phone.script("return [...document.querySelectorAll('#log .words')].map((one) => one.textContent)");
-    texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
-}
-
-fn phone_shows(phone: &mut Phone, wanted: &str) {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !phone.text().contains(wanted) {
-        assert!(std::time::Instant::now() < deadline, "`{wanted}` is not shown: {}", phone.text());
-    }
-}
-
-#[test]
-fn a_phone_and_three_programs_hear_one_order() {
-    if !have_browser() {
-        return;
-    }
-    let scene = Scene::new();
-    let mut host = hosting(&scene).listening();
-    let [mut ada, mut bob] = ["ada", "bob"].map(|name| joined(&scene, name, &scene.at_invite()));
-    let mut phone = Phone::new();
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
-    let came = host.program.event_where("phone", |event| event["event"] == "joined" && event["member"] == 3);
-    assert_eq!(came["own"], false);
-    for round in 0..10 {
-        host.program.says(&format!("host {round}"));
-        ada.says(&format!("ada {round}"));
-        phone.order("type", json!({ "css": "#text", "text": format!("phone {round}\n") }));
-        bob.says(&format!("bob {round}"));
-    }
-    ada.says("<img src=x onerror=document.title=1>\u{202e}");
-    for talker in [&mut host.program, &mut ada, &mut bob] {
-        hears(talker, "phone 9");
-        hears(talker, "<img src=x onerror=document.title=1>\u{202e}");
-    }
-    phone_shows(&mut phone, "<img src=x");
-    let shown = on_the_phone(&mut phone);
-    assert_eq!(phone.script("return [document.title, document.querySelectorAll('img').length]"), json!(["qrdrop", 0]));
-    // Its own first words may have been heard before others' were said to it; from its coming on it has all.
-    bob.hangs_up();
-    ada.hangs_up();
-    let told = [ada.ended().with(0), bob.ended().with(0), left(host).with(0)].map(|ended| messages(&ended));
-    assert!(told.iter().all(|messages| *messages == told[0]));
-    let texts: Vec<String> = told[0].iter().map(|(_, _, text)| text.replace('\u{202e}', "\u{fffd}")).collect();
-    assert_eq!((texts.len(), shown), (41, texts));
-    phone.wait(&["gone", "paused", "connecting"]);
-}
-
-#[test]
-fn a_page_that_was_loaded_again_is_the_same_member_and_misses_nothing() {
-    if !have_browser() {
-        return;
-    }
-    let scene = Scene::new();
-    let mut host = hosting(&scene).listening();
-    let mut phone = Phone::new();
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
-    host.program.says("before");
-    phone_shows(&mut phone, "before");
-    phone.order("open", json!({ "link": "about:blank" }));
-    host.program.says("meanwhile");
-    hears(&mut host.program, "meanwhile");
-    phone.open(&format!("http://{}/", host.address()));
-    phone.wait(&["ready"]);
-    phone_shows(&mut phone, "meanwhile");
-    phone.order("type", json!({ "css": "#text", "text": "again\n" }));
-    assert_eq!(hears(&mut host.program, "again")["member"], 1);
     left(host).with(0);
 }

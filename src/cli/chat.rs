@@ -1,12 +1,14 @@
 //! `qrdrop chat`: a room that others join, or a seat in one.
 
 mod lines;
+mod relaying;
 mod share;
 mod talk;
 
 use std::sync::Arc;
 
 use self::lines::lines;
+use self::relaying::Relaying;
 use self::talk::{Means, Talk};
 use super::args::{Chat, Common};
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
@@ -18,7 +20,7 @@ use crate::net::discovery::Kind;
 use crate::session::{Devices, Over, RoomGuest, RoomHost, RoomMemory, Seat, Target};
 use crate::store::{Folder, History};
 use crate::ui::Ui;
-use crate::web::{Share, Web};
+use crate::web::{self, Web};
 use crate::wire::Role;
 
 /// Hosts a room, or joins one.
@@ -42,6 +44,7 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         memory,
         history,
         room: None,
+        relaying: None,
         interrupted: interrupted.clone(),
     };
     if let Some(only) = common.interface.as_deref() {
@@ -101,6 +104,9 @@ async fn host(chat: &Chat, common: &Common, mut means: Means) -> Ended {
     let door = Door::open(hosting, common, &ui, &means.reporter, Role::Room, false, None)?;
     let room = RoomHost::new(Arc::clone(&door.host), hosting.yes.map(Into::into));
     means.identity = door.host.identity().clone();
+    let relaying = Relaying::new(&room, &door.host, &means.memory)?;
+    let share = web::Share::Room(Arc::clone(&room), Arc::clone(&relaying.relay));
+    means.relaying = Some(relaying);
     means.room = Some(Arc::clone(&room));
     means.address = Some(door.address());
     let (typed, interrupted) = (lines(&ui).0, means.interrupted.clone());
@@ -118,11 +124,11 @@ async fn host(chat: &Chat, common: &Common, mut means: Means) -> Ended {
             true => "on another computer: `qrdrop chat --to LINK`",
         },
     };
-    let web = Web::new(Share::Room(Arc::clone(&room)), hosting.https);
+    let web = Web::new(share, hosting.https);
     let purpose = Purpose { hosted: Hosted::Room(room), web, first_ends: false, single_keys: false, display };
     let attended = door.attend(purpose, interrupted, talk.run(seat, typed)).await?;
     sitting.abort();
-    let (busy, lost) = (talk.is_busy(), talk.failed());
+    let (busy, lost) = (talk.is_busy() || attended.under_way, talk.failed().or(attended.failed));
     talk.close().await;
     match attended.left {
         _ if busy => Ok(interrupted_while_busy()),

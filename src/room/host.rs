@@ -10,8 +10,8 @@ use crate::wire::{MEMBERS_CAP, Member, OFFERS_CAP, Say, Shared, Standing, Welcom
 /// Who was cut may be away for so long and still be in the room: as long as what is said meanwhile is kept.
 pub const AWAY: Duration = KEPT;
 
-/// Offers of one member that stand at once.
-const OFFERS_OF_ONE: usize = 32;
+/// Offers of one member that stand at once; with a further one the oldest is over.
+pub const OFFERS_OF_ONE: usize = 32;
 
 /// Names one stay of a member: what an earlier one says or asks for after that is nobody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +209,22 @@ impl Room {
         }
         self.offers.insert(offer, Standing { offer, by, shared: shared.clone() });
         What::Shared { offer, shared }
+    }
+
+    /// The host offers something for a member that can't be reached itself; what that one says has its own turns.
+    ///
+    /// # Errors
+    /// The stay is over.
+    pub fn share_for(&mut self, session: Session, shared: Shared, now: Instant) -> Result<(), Unheard> {
+        self.guest(session)?;
+        let what = self.share(session.member, shared);
+        self.happens(session.member, 0, what, now);
+        Ok(())
+    }
+
+    /// Whether that stay goes on.
+    pub fn is_open(&self, session: Session) -> bool {
+        self.guests.get(&session.member).is_some_and(|guest| guest.stay == session.stay)
     }
 
     /// A member has seen everything up to `number`.

@@ -17,7 +17,7 @@ mod ring;
 mod tests;
 mod view;
 
-pub use host::{AWAY, Entered, NotEntered, Room, Session, Unheard};
+pub use host::{AWAY, Entered, NotEntered, OFFERS_OF_ONE, Room, Session, Unheard};
 pub use input::{COMMANDS, Input, parse};
 pub use pace::Pace;
 pub use ring::Line;

@@ -322,3 +322,21 @@ proptest! {
         prop_assert_eq!(heard(&mut room, own.session, 0).len() as u64, turn);
     }
 }
+
+#[test]
+fn what_the_host_offers_for_a_page_is_the_pages_takes_none_of_its_turns_and_goes_with_it() {
+    let now = Instant::now();
+    let mut room = room(now);
+    let page = room.enter(key(1), "Phone", 0, now).unwrap();
+    let Word::Share(shared) = offer(1).word else { unreachable!("an offer is a share") };
+    room.share_for(page.session, shared.clone(), now).unwrap();
+    room.say(page.session, text(1, "its own first word"), now).unwrap();
+    let lines = room.after(page.session, page.welcome.seen, usize::MAX).unwrap();
+    let told = lines.iter().find(|line| matches!(line.news.what, What::Shared { .. })).unwrap();
+    assert_eq!((told.news.by, told.news.turn), (page.session.member, 0));
+    assert_eq!(room.enter(key(2), "Ada", 0, now).unwrap().welcome.offers.len(), 1);
+    room.leave(page.session, now);
+    assert_eq!(room.enter(key(3), "Bob", 0, now).unwrap().welcome.offers, []);
+    assert!(!room.is_open(page.session));
+    assert_eq!(room.share_for(page.session, shared, now), Err(Unheard::Over));
+}

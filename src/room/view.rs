@@ -130,6 +130,11 @@ impl View {
         self.offers.get(&number).map(|standing| self.offer_card(standing))
     }
 
+    /// The host's key; `None` while that is not known.
+    pub fn host(&self) -> Option<[u8; 32]> {
+        self.known.get(&0).map(|known| known.key)
+    }
+
     /// This member's own number.
     pub fn you(&self) -> u32 {
         self.you

@@ -17,7 +17,7 @@ use super::seat::{Heard, Legs, Over};
 use crate::events::Peer;
 use crate::net::accept::{Arrival, Dialect};
 use crate::room::{Entered, Line, NotEntered, Pace, Room, Session, Unheard};
-use crate::wire::{Bye, Join, Kind, Ping, RefuseCode, Role, Say, Seen, frame};
+use crate::wire::{Bye, Join, Kind, Ping, RefuseCode, Role, Say, Seen, Shared, frame};
 
 /// Between two writes to one member: a room in which much is said costs each member one call for many messages, and
 /// nobody sees the difference.
@@ -236,6 +236,19 @@ impl RoomHost {
             page.silenced = page.pace.heard(bytes, now);
         }
         self.with(|room, now| room.say(session, say, now)).map(|()| true)
+    }
+
+    /// Whether a page sits in the room.
+    pub(crate) fn is_open(&self, session: Session) -> bool {
+        lock(&self.room).is_open(session)
+    }
+
+    /// The host offers what came from a page, which can't be reached itself.
+    ///
+    /// # Errors
+    /// The page has left.
+    pub fn share_for(&self, session: Session, shared: Shared) -> Result<(), Unheard> {
+        self.with(|room, now| room.share_for(session, shared, now))
     }
 
     /// What a page that has seen `seen` hears next, up to about `bytes` of it; nothing if nothing happens for so long.

@@ -49,6 +49,7 @@ mod resume;
 mod scratch;
 mod source;
 mod spool;
+mod stash;
 mod state;
 mod taken;
 mod walk;
@@ -67,6 +68,7 @@ pub use self::resume::Held;
 pub use self::scratch::Scratch;
 pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
 pub use self::spool::{SPOOL_PREFIX, Spool};
+pub use self::stash::{Stash, Stashed, contents};
 pub use self::state::{StateClaim, StateDir, write_secret_file};
 pub use self::walk::{LeftOut, Walk, WalkOptions, walk};
 

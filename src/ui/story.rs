@@ -221,6 +221,7 @@ fn shared(offer: &RoomOffer, style: Style) -> String {
     };
     let take =
         if offer.by.own { String::new() } else { format!(": {}", style.accent(&format!("/get {}", offer.offer))) };
+    let what = if offer.relayed { format!("{what}, {}", style.warn("private, not verified")) } else { what };
     format!("#{} {} offers {}, {what}{take}", offer.offer, speaker(&offer.by, style), quoted(&offer.name, NAME))
 }
 

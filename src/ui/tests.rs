@@ -203,7 +203,7 @@ fn speaker(name: &str) -> Speaker {
 }
 
 fn room_offer(name: &str) -> RoomOffer {
-    RoomOffer { offer: 1, by: speaker(name), name: name.into(), files: 2, bytes: 3 }
+    RoomOffer { offer: 1, by: speaker(name), name: name.into(), files: 2, bytes: 3, relayed: false }
 }
 
 #[test]

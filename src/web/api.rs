@@ -40,7 +40,7 @@ struct Status {
 }
 
 #[derive(Deserialize)]
-struct OfferPage {
+pub(super) struct OfferPage {
     transfer: String,
     first: usize,
     entries: Vec<Entry>,
@@ -84,16 +84,16 @@ struct Got {
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+pub(super) struct Wanted {
     id: Option<u32>,
     #[serde(default)]
-    offset: u64,
+    pub(super) offset: u64,
     #[serde(default)]
     zip: bool,
 }
 
 impl Wanted {
-    fn content(&self) -> Result<Content, Failure> {
+    pub(super) fn content(&self) -> Result<Content, Failure> {
         match (self.id, self.zip) {
             (Some(id), false) => Ok(Content::File(id)),
             (None, true) => Ok(Content::Zip),
@@ -106,10 +106,10 @@ impl Wanted {
 pub(super) fn cap(share: &Share, verb: &str) -> Option<u64> {
     match (share, verb) {
         (_, "status") => Some(REQUEST_CAP),
-        (Share::Inbox(_), "offer") => Some(OFFER_CAP),
-        (Share::Inbox(_), "wait" | "files" | "withdraw" | "cancel") => Some(REQUEST_CAP),
-        (Share::Room(_), "say") => Some(SAY_CAP),
-        (Share::Room(_), "join" | "hear") => Some(REQUEST_CAP),
+        (Share::Inbox(_) | Share::Room(..), "offer") => Some(OFFER_CAP),
+        (Share::Inbox(_) | Share::Room(..), "wait" | "files" | "withdraw" | "cancel") => Some(REQUEST_CAP),
+        (Share::Room(..), "say") => Some(SAY_CAP),
+        (Share::Room(..), "join" | "hear" | "take" | "list" | "fetch" | "got") => Some(REQUEST_CAP),
         (Share::Outbox(_), "list" | "fetch" | "got" | "link" | "done") => Some(REQUEST_CAP),
         _ => None,
     }
@@ -125,23 +125,29 @@ pub(super) async fn call(
 ) -> Result<Value, Failure> {
     match (&web.share, verb) {
         (_, "status") => status(web, visit, signed, parse(request)?),
-        (Share::Room(room), verb) => room::call(room, visit, signed, verb, request).await,
-        (Share::Inbox(inbox), "offer") => offer(inbox, visit, signed, parse(request)?),
-        (Share::Inbox(_), "wait") => wait(web, signed, parse(request)?).await,
-        (Share::Inbox(_), "files") => {
+        (Share::Inbox(inbox), "offer") => {
+            let (answer, frozen) = offer(inbox, visit, signed, parse(request)?)?;
+            if let Some(transfer) = frozen {
+                tokio::spawn(run(transfer, Arc::clone(&signed.session), peer(&signed.session, visit.peer)));
+            }
+            Ok(answer)
+        }
+        (Share::Inbox(_) | Share::Room(..), "wait") => wait(web, signed, parse(request)?).await,
+        (Share::Inbox(_) | Share::Room(..), "files") => {
             let Files { transfer, first } = parse(request)?;
             Ok(find(signed, &transfer)?.listed(first))
         }
-        (Share::Inbox(_), "withdraw") => {
+        (Share::Inbox(_) | Share::Room(..), "withdraw") => {
             let Withdraw { transfer, id, reason } = parse(request)?;
             find(signed, &transfer)?.withdraw(id, &reason)?;
             Ok(json!({}))
         }
-        (Share::Inbox(_), "cancel") => {
+        (Share::Inbox(_) | Share::Room(..), "cancel") => {
             let Cancel { transfer } = parse(request)?;
             find(signed, &transfer)?.end(Phase::Failed("cancelled".to_owned()));
             Ok(json!({}))
         }
+        (Share::Room(room, relay), verb) => room::call(room, relay, visit, signed, verb, request).await,
         (Share::Outbox(outbox), "list") => {
             let List { first } = parse(request)?;
             Ok(giving::listed(outbox, first))
@@ -202,7 +208,7 @@ fn status(web: &Web, visit: &Visit, signed: &Signed, request: Status) -> Result<
             giving::taking(signed, outbox).end_if_whole();
             ("outbox", giving::status(outbox))
         }
-        Share::Room(_) => ("room", json!({ "transfers": [] })),
+        Share::Room(..) => ("room", json!({ "transfers": session.transfers.under_way() })),
     };
     let mut status = json!({ "role": role, "name": host.name, "mark": host.mark(), "secure": visit.secure });
     if let (Value::Object(status), Value::Object(more)) = (&mut status, more) {
@@ -211,7 +217,13 @@ fn status(web: &Web, visit: &Visit, signed: &Signed, request: Status) -> Result<
     Ok(status)
 }
 
-fn offer(inbox: &Arc<Inbox>, visit: &Visit, signed: &Signed, request: OfferPage) -> Result<Value, Failure> {
+/// `offer`. Returns its answer, and the transfer if its list is whole now.
+pub(super) fn offer(
+    inbox: &Arc<Inbox>,
+    visit: &Visit,
+    signed: &Signed,
+    request: OfferPage,
+) -> Result<(Value, Option<Arc<Transfer>>), Failure> {
     let OfferPage { transfer, first, entries, last } = request;
     if unhex::<16>(&transfer).is_none() {
         return Err(Failure::refused("request", "a transfer is named by 32 hexadecimal digits"));
@@ -220,10 +232,7 @@ fn offer(inbox: &Arc<Inbox>, visit: &Visit, signed: &Signed, request: OfferPage)
     let transfer = session.transfers.find_or_begin(&transfer, inbox, visit.peer.ip());
     let transfer = transfer.ok_or_else(|| Failure::busy("too many transfers are under way"))?;
     let (entries, frozen) = transfer.list(first, entries, last)?;
-    if frozen {
-        tokio::spawn(run(transfer, Arc::clone(session), peer(session, visit.peer)));
-    }
-    Ok(json!({ "entries": entries }))
+    Ok((json!({ "entries": entries }), frozen.then_some(transfer)))
 }
 
 async fn wait(web: &Web, signed: &Signed, request: Wait) -> Result<Value, Failure> {

@@ -35,6 +35,9 @@ const STAYS_GOOD: Duration = Duration::from_secs(60);
 /// Paths that are good at once: one for each file that a busy phone has asked for. The oldest goes first.
 const PATHS: usize = 1_024;
 
+/// Offers of a room that one page is known to take of. The oldest goes first.
+const TAKINGS: usize = 64;
+
 /// Entries of one answer to `list`.
 const LISTED: usize = 1_000;
 
@@ -112,9 +115,18 @@ fn merge(ranges: &mut Vec<Range<u64>>, mut part: Range<u64>) {
     ranges.insert(at, part);
 }
 
-/// The page's own taking, made when it first wants something.
+/// The page's own taking of an outbox, made when it first wants something.
 pub(super) fn taking(signed: &Signed, outbox: &Arc<Outbox>) -> Arc<Taking> {
-    Arc::clone(signed.session.taking.get_or_init(|| Taking::new(Arc::clone(outbox))))
+    taking_of(signed, 0, outbox)
+}
+
+/// The same of one of several, which goes by `number`.
+pub(super) fn taking_of(signed: &Signed, number: u32, outbox: &Arc<Outbox>) -> Arc<Taking> {
+    let mut takings = lock(&signed.session.takings);
+    if takings.len() >= TAKINGS && !takings.contains_key(&number) {
+        takings.pop_first();
+    }
+    Arc::clone(takings.entry(number).or_insert_with(|| Taking::new(Arc::clone(outbox))))
 }
 
 /// What `status` of an outbox adds.

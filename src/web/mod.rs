@@ -54,7 +54,7 @@ use zeroize::Zeroizing;
 use self::framed::Framed;
 use self::visit::Visit;
 use crate::net::gate;
-use crate::session::{Host, Inbox, Outbox, RoomHost, Visitor};
+use crate::session::{Host, Inbox, Outbox, Relay, RoomHost, Visitor};
 
 /// What hyper reads ahead of a body at most. Its buffer grows to this only while it fills up.
 const READ_BYTES: usize = 256 * 1024;
@@ -65,8 +65,8 @@ pub enum Share {
     Inbox(Arc<Inbox>),
     /// They fetch.
     Outbox(Arc<Outbox>),
-    /// They talk.
-    Room(Arc<RoomHost>),
+    /// They talk, and send and fetch by way of the host.
+    Room(Arc<RoomHost>, Arc<Relay>),
 }
 
 /// The web side of a hosting command; shared by all its connections.
@@ -100,7 +100,7 @@ impl Web {
                 let path = self.slips.issue();
                 vec![Zeroizing::new(format!("curl{flag} -T FILE {scheme}://{address}{}", *path))]
             }
-            Share::Room(_) => Vec::new(),
+            Share::Room(..) => Vec::new(),
             Share::Outbox(outbox) => {
                 let commands = giving::curl_paths(self, outbox).into_iter();
                 commands.map(|path| Zeroizing::new(format!("curl{flag} -OJ {scheme}://{address}{}", *path))).collect()
@@ -132,7 +132,7 @@ impl Web {
         match &self.share {
             Share::Inbox(inbox) => &inbox.host,
             Share::Outbox(outbox) => &outbox.host,
-            Share::Room(room) => room.host(),
+            Share::Room(room, _) => room.host(),
         }
     }
 

@@ -48,7 +48,7 @@ impl Page {
 
 /// The page for what is shared.
 pub(super) fn answer(share: &Share) -> Answer {
-    let page = if matches!(share, Share::Room(_)) { &*ROOM } else { &*PAGE };
+    let page = if matches!(share, Share::Room(..)) { &*ROOM } else { &*PAGE };
     let mut answer = whole(StatusCode::OK, "text/html; charset=utf-8", page.document.clone());
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, page.policy.clone());
     answer

@@ -7,16 +7,19 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::Failure;
-use super::api::parse;
-use super::run::peer;
+use super::answer::{Answer, Failure};
+use super::api::{Wanted, offer, parse};
+use super::giving::{self, SEALED_MAX, listed, taking_of};
+use super::run::{peer, run};
 use super::sessions::Signed;
+use super::taking::Taking;
+use super::transfers::{Phase, Transfer};
 use super::visit::Visit;
 use super::{lock, raised};
 use crate::names::{PeerName, inert};
 use crate::pairing::Fingerprint;
 use crate::room::{Line, Session, Unheard};
-use crate::session::RoomHost;
+use crate::session::{Relay, RoomHost, Space};
 use crate::wire::{MESSAGE_CAP, Member, Say, Shared, What, Word};
 
 /// A page that waits for news is answered after this, news or not: shorter than what networks do to silent connections.
@@ -41,9 +44,27 @@ struct Said {
     text: String,
 }
 
+#[derive(Deserialize)]
+struct Of {
+    offer: u32,
+}
+
+#[derive(Deserialize)]
+struct List {
+    offer: u32,
+    first: usize,
+}
+
+#[derive(Deserialize)]
+struct Got {
+    offer: u32,
+    ids: Vec<u32>,
+}
+
 /// Does what a page asks for.
 pub(super) async fn call(
     room: &Arc<RoomHost>,
+    relay: &Arc<Relay>,
     visit: &Visit,
     signed: &Signed,
     verb: &str,
@@ -63,8 +84,87 @@ pub(super) async fn call(
                 Err(reason) => Err(unheard(reason)),
             }
         }
+        "take" => take(room, relay, signed, parse(request)?).await,
+        "list" => {
+            let List { offer, first } = parse(request)?;
+            Ok(listed(&taken(room, relay, signed, offer)?.outbox, first))
+        }
+        "got" => {
+            let Got { offer, ids } = parse(request)?;
+            taken(room, relay, signed, offer)?.got(ids, true, true).await;
+            Ok(json!({}))
+        }
+        "offer" => {
+            let by = sitting(room, signed)?;
+            let (answer, frozen) = offer(relay.inbox(), visit, signed, parse(request)?)?;
+            if let Some(transfer) = frozen {
+                let (relay, session) = (Arc::clone(relay), Arc::clone(&signed.session));
+                let peer = peer(&signed.session, visit.peer);
+                tokio::spawn(async move {
+                    let (files, bytes) = transfer.with_manifest(|manifest| (manifest.files, manifest.bytes));
+                    let Some(space) = relay.reserve(files, bytes) else {
+                        return transfer.end(Phase::Refused("the host keeps no more for the room".to_owned()));
+                    };
+                    run(Arc::clone(&transfer), session, peer).await;
+                    pass_on(&relay, &transfer, by, space).await;
+                });
+            }
+            Ok(answer)
+        }
         _ => Err(Failure::missing("verb", "no such verb")),
     }
+}
+
+/// What came whole is offered to the room; of what did not, nothing stays.
+async fn pass_on(relay: &Relay, transfer: &Transfer, by: Session, space: Space) {
+    let paths = transfer.tops().into_iter().collect();
+    let stashed = relay.keep(paths);
+    if transfer.is_finished() {
+        relay.share(by, stashed, space).await;
+    }
+}
+
+/// `fetch`.
+pub(super) async fn fetch(
+    room: &Arc<RoomHost>,
+    relay: &Arc<Relay>,
+    visit: &Visit,
+    signed: &Signed,
+    request: &[u8],
+) -> Result<Answer, Failure> {
+    let (Of { offer }, wanted): (Of, Wanted) = (parse(request)?, parse(request)?);
+    let (content, peer) = (wanted.content()?, peer(&signed.session, visit.peer));
+    giving::fetch(taken(room, relay, signed, offer)?, signed, content, wanted.offset, peer).await
+}
+
+/// Has the host get hold of what is offered; answered when that is here, or after a while.
+async fn take(room: &RoomHost, relay: &Relay, signed: &Signed, request: Of) -> Result<Value, Failure> {
+    sitting(room, signed)?;
+    let mut leaving = room.host().leaving();
+    let ready = tokio::select! {
+        ready = relay.take(request.offer, WAIT) => ready,
+        () = raised(&mut leaving) => None,
+    };
+    match ready {
+        None => Ok(json!({ "ready": false })),
+        Some(Ok(_)) => Ok(json!({ "ready": true })),
+        Some(Err(reason)) => Err(Failure::conflict("refused", reason)),
+    }
+}
+
+/// What the page takes of something that is here.
+fn taken(room: &RoomHost, relay: &Relay, signed: &Signed, offer: u32) -> Result<Arc<Taking>, Failure> {
+    sitting(room, signed)?;
+    let outbox = relay.taken(offer).ok_or_else(|| Failure::missing("offer", "that is not offered any more"))?;
+    Ok(taking_of(signed, offer, &outbox))
+}
+
+/// Its seat, if it still has it.
+fn sitting(room: &RoomHost, signed: &Signed) -> Result<Session, Failure> {
+    seat(signed).and_then(|session| match room.is_open(session) {
+        true => Ok(session),
+        false => Err(unheard(Unheard::Over)),
+    })
 }
 
 async fn join(room: &Arc<RoomHost>, visit: &Visit, signed: &Signed, request: Join) -> Result<Value, Failure> {
@@ -110,7 +210,8 @@ fn member(member: &Member) -> Value {
 
 /// Without the link, which is for programs.
 fn shared(offer: u32, by: u32, shared: &Shared) -> Value {
-    json!({ "offer": offer, "by": by, "name": inert(&shared.name), "files": shared.files, "bytes": shared.bytes })
+    let (name, large) = (inert(&shared.name), shared.bytes > SEALED_MAX);
+    json!({ "offer": offer, "by": by, "name": name, "files": shared.files, "bytes": shared.bytes, "large": large })
 }
 
 fn news(line: &Line) -> Value {

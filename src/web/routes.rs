@@ -16,7 +16,7 @@ use super::keys::NONCE_BYTES;
 use super::seal::sealed_bytes;
 use super::sessions::{NotTaken, unhex};
 use super::visit::Visit;
-use super::{Share, Web, api, curl, giving, page, upload};
+use super::{Share, Web, api, curl, giving, page, room, upload};
 use crate::session::{Inbox, Outbox};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-qrdrop");
@@ -42,18 +42,20 @@ impl<'a> Route<'a> {
             ("", None, ..) => Route::Page,
             ("claim", None, ..) => Route::Claim,
             ("open", None, ..) => Route::Open,
-            ("api", Some("data"), Some(transfer), Some(id), Some(offset)) if matches!(share, Share::Inbox(_)) => {
+            ("api", Some("data"), Some(transfer), Some(id), Some(offset))
+                if matches!(share, Share::Inbox(_) | Share::Room(..)) =>
+            {
                 Route::Data { transfer, id: digits(id)?.try_into().ok()?, offset: digits(offset)? }
             }
             ("api", Some(verb), None, ..) if cap(share, verb).is_some() => Route::Verb(verb),
             ("put", Some(capability), Some(name), None, _) => match share {
                 Share::Inbox(inbox) => Route::Put { inbox, capability, name },
-                Share::Outbox(_) | Share::Room(_) => return None,
+                Share::Outbox(_) | Share::Room(..) => return None,
             },
             // The name is for those who save.
             ("get", Some(capability), Some(_), None, _) => match share {
                 Share::Outbox(outbox) => Route::Get { outbox, capability },
-                Share::Inbox(_) | Share::Room(_) => return None,
+                Share::Inbox(_) | Share::Room(..) => return None,
             },
             _ => return None,
         };
@@ -134,6 +136,10 @@ pub(super) async fn answer(web: &Arc<Web>, visit: &Visit, request: Request<Incom
                 match (&web.share, verb) {
                     (Share::Outbox(outbox), "fetch") => {
                         let fetched = api::fetch(outbox, visit, &signed, &request).await;
+                        fetched.unwrap_or_else(|failure| sealed(&signed, Err(failure)))
+                    }
+                    (Share::Room(room, relay), "fetch") => {
+                        let fetched = room::fetch(room, relay, visit, &signed, &request).await;
                         fetched.unwrap_or_else(|failure| sealed(&signed, Err(failure)))
                     }
                     _ => sealed(&signed, api::call(web, visit, &signed, verb, &request).await),

@@ -1,8 +1,8 @@
 //! Who is known: sessions, the views of each, and the numbers of their requests (protocol.md 11.2 and 11.3).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -46,8 +46,8 @@ pub(super) struct Session {
     pub(super) device: Mutex<String>,
     /// What it sends.
     pub(super) transfers: Transfers,
-    /// What it takes.
-    pub(super) taking: OnceLock<Arc<Taking>>,
+    /// What it takes: of an outbox under 0, in a room under the number of the offer.
+    pub(super) takings: Mutex<BTreeMap<u32, Arc<Taking>>>,
     /// Where it sits in a room.
     pub(super) seat: Mutex<Option<room::Session>>,
 }
@@ -69,7 +69,7 @@ impl Session {
             device: Mutex::default(),
             transfers: Transfers::default(),
             seat: Mutex::default(),
-            taking: OnceLock::new(),
+            takings: Mutex::default(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! What a page sends: one transfer from the list of files to the last "stored". It belongs to the session, so that it
 //! outlives connections and reloads.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use data_encoding::HEXLOWER;
@@ -207,6 +209,11 @@ impl Transfer {
         }
     }
 
+    /// Whether all of it was stored.
+    pub(super) fn is_finished(&self) -> bool {
+        lock(&self.state).phase == Phase::Finished
+    }
+
     pub(super) fn is_over(&self) -> bool {
         is_over(&lock(&self.state).phase)
     }
@@ -259,6 +266,16 @@ impl Transfer {
             failed: state.failed_files,
             first_failure: state.first_failure.clone(),
         }
+    }
+
+    /// Where what was stored of it is: the files and folders at its top.
+    pub(super) fn tops(&self) -> BTreeSet<PathBuf> {
+        let state = lock(&self.state);
+        let stored = state.files.iter().filter_map(|file| match file {
+            FileState::Stored(stored) => stored.name.split('/').next().filter(|top| !top.is_empty()),
+            _ => None,
+        });
+        stored.map(|top| self.inbox.folder.path().join(top)).collect()
     }
 
     /// Tells of every change but progress.

@@ -68,7 +68,7 @@ impl OfferLink {
         OfferLink(Zeroizing::new(link.to_owned()))
     }
 
-    /// The link; empty where only the host can hand out what is offered.
+    /// The link; empty where only this process can hand out what is offered.
     pub fn as_str(&self) -> &str {
         &self.0
     }

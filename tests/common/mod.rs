@@ -10,6 +10,7 @@ pub mod disk;
 pub mod phone;
 mod program;
 pub mod proxy;
+pub mod room;
 pub mod sealed;
 
 use std::ffi::{OsStr, OsString};

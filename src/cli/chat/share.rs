@@ -27,52 +27,38 @@ pub(super) struct Share {
     host: Arc<Host>,
     outbox: Arc<Outbox>,
     endings: mpsc::UnboundedReceiver<Ended>,
-    door: JoinHandle<()>,
+    /// What the room is told.
+    shared: wire::Shared,
+    /// Only what others than this process take needs one.
+    door: Option<JoinHandle<()>>,
+}
+
+/// Who offers.
+#[derive(Clone)]
+pub(super) struct Giver {
+    /// Under the key that the room knows.
+    pub(super) identity: Identity,
+    pub(super) devices: Devices,
+    pub(super) name: String,
+    /// Also to those from outside private ranges.
+    pub(super) expose: bool,
+    pub(super) memory: Memory,
+    pub(super) reporter: Arc<dyn Reporter>,
 }
 
 impl Share {
-    /// Lists what `path` holds and opens a port for it at `ip`, under the key that the room knows. Returns what to tell the room.
-    pub(super) async fn open(
-        path: String,
-        ip: IpAddr,
-        (identity, devices): (Identity, Devices),
-        name: String,
-        expose: bool,
-        memory: &Memory,
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<(Share, wire::Shared), Failed> {
-        let internal = |what: String| failed(Failure::new(ExitCode::Internal, what, "report it"));
-        let paths = [PathBuf::from(&path)];
-        let walked = spawn_blocking(move || walk(&paths, &WalkOptions::default())).await;
-        let walked = walked.map_err(|_| internal("the sources could not be listed".to_owned()))?;
-        let walked = walked.map_err(|error| disk(&error))?;
-        let left_out = left_out(&walked);
-        let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();
-        let bytes = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
-        let Some(first) = walked.entries.first() else {
-            let message = format!("there is nothing in `{path}` that can be sent");
-            return Err(failed(Failure::new(ExitCode::Local, message, "name a file or folder")));
-        };
-        let called = first.offered.split('/').next().unwrap_or_default().to_owned();
-
+    /// Lists what `paths` hold and opens a port for it at `ip`.
+    pub(super) async fn open(paths: Vec<PathBuf>, ip: IpAddr, giver: Giver) -> Result<Share, Failed> {
+        let expose = giver.expose;
+        let mut share = Share::within(paths, giver).await?;
         let bound = bind(PortChoice::Exactly(0), Some(&[ip])).map_err(|error| network(ExitCode::Local, &error))?;
-        let (host, endings) = Host::new(identity, devices, name, Role::Outbox, None, false, reporter);
-        let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
-        let (memory, _) = memory.outbox(&walked.entries, None).map_err(|error| disk(&error))?;
-        let outbox = Outbox::new(Arc::clone(&host), Arc::new(walked.entries), left_out, None, rules, memory);
-        let given = Arc::clone(&outbox);
         let address = SocketAddr::new(ip, bound.port());
-        let link = host.link(LinkKind::Qrdrop, address).ok_or_else(|| internal("there is no link".to_owned()))?;
-        let shared = wire::Shared {
-            name: called,
-            files: u32::try_from(files).unwrap_or(u32::MAX),
-            bytes,
-            link: OfferLink::new(&link),
-        };
-
+        let link = share.host.link(LinkKind::Qrdrop, address).ok_or_else(|| internal("there is no link"))?;
+        share.shared.link = OfferLink::new(&link);
         let listener = bound.listen().map_err(|error| network(ExitCode::Local, &error))?;
         let (arrivals, mut arrived) = mpsc::channel(ARRIVALS);
-        let door = tokio::spawn(async move {
+        let given = Arc::clone(&share.outbox);
+        share.door = Some(tokio::spawn(async move {
             let accepting = accept::accept(listener, Gate::new(), expose, arrivals, |_| ());
             let serving = async {
                 while let Some(arrival) = arrived.recv().await {
@@ -82,8 +68,46 @@ impl Share {
                 }
             };
             tokio::join!(accepting, serving);
-        });
-        Ok((Share { host, outbox, endings, door }, shared))
+        }));
+        Ok(share)
+    }
+
+    /// Lists what `paths` hold, for takers within this process.
+    pub(super) async fn within(paths: Vec<PathBuf>, giver: Giver) -> Result<Share, Failed> {
+        let Giver { identity, devices, name, memory, reporter, .. } = giver;
+        let named = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+        let walked = spawn_blocking(move || walk(&paths, &WalkOptions::default())).await;
+        let walked = walked.map_err(|_| internal("the sources could not be listed"))?;
+        let walked = walked.map_err(|error| disk(&error))?;
+        let left_out = left_out(&walked);
+        let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();
+        let bytes = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+        let Some(first) = walked.entries.first() else {
+            let message = format!("there is nothing in `{named}` that can be sent");
+            return Err(failed(Failure::new(ExitCode::Local, message, "name a file or folder")));
+        };
+        let called = first.offered.split('/').next().unwrap_or_default().to_owned();
+        let (host, endings) = Host::new(identity, devices, name, Role::Outbox, None, false, reporter);
+        let rules = OutboxRules { yes: None, keep: true, manner: Manner::default() };
+        let (memory, _) = memory.outbox(&walked.entries, None).map_err(|error| disk(&error))?;
+        let outbox = Outbox::new(Arc::clone(&host), Arc::new(walked.entries), left_out, None, rules, memory);
+        let shared = wire::Shared {
+            name: called,
+            files: u32::try_from(files).unwrap_or(u32::MAX),
+            bytes,
+            link: OfferLink::new(""),
+        };
+        Ok(Share { host, outbox, endings, shared, door: None })
+    }
+
+    /// What to tell the room.
+    pub(super) fn shared(&self) -> &wire::Shared {
+        &self.shared
+    }
+
+    /// What is given.
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
     }
 
     /// How many are taking it now.
@@ -98,8 +122,14 @@ impl Share {
 
     /// Ends what is under way, and closes the port. Nobody can come back to it: the link goes with the room.
     pub(super) async fn close(self) {
-        self.door.abort();
+        if let Some(door) = &self.door {
+            door.abort();
+        }
         self.host.leave().await;
         self.outbox.forget();
     }
+}
+
+fn internal(what: &str) -> Failed {
+    failed(Failure::new(ExitCode::Internal, what, "report it"))
 }

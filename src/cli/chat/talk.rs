@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,16 +10,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::share::Share;
+use super::relaying::{Relaying, on_behalf};
+use super::share::{Giver, Share};
 use crate::cli::Failed;
 use crate::events::{Event, ExitCode, Failure, Reporter, RoomOffer, Speaker};
 use crate::names::json_line;
 use crate::pairing::{Fingerprint, Identity, Invitation};
 use crate::room::{COMMANDS, Card, Change, Input, OfferCard, View, parse};
-use crate::session::{Devices, Fetcher, Heard, Memory, RoomHost, Seat, Target};
+use crate::session::{Devices, Fetcher, Heard, Memory, RoomHost, Seat, Target, Wish};
 use crate::store::{Folder, History, IfExists};
 use crate::ui::Ui;
-use crate::wire::{News, Shared, Word};
+use crate::wire::{News, Word};
 
 /// Words that wait for their turn; while so many do, no line is read.
 const UNSAID: usize = 16;
@@ -53,6 +55,8 @@ pub(super) struct Means {
     pub(super) history: Option<History>,
     /// The room itself, where it is hosted here.
     pub(super) room: Option<Arc<RoomHost>>,
+    /// What is done there for pages.
+    pub(super) relaying: Option<Relaying>,
     pub(super) interrupted: watch::Receiver<bool>,
 }
 
@@ -75,7 +79,7 @@ pub(super) struct Talk {
     said: u64,
     base: Option<u64>,
     heard: u64,
-    opening: JoinSet<Result<(Share, Shared), Failed>>,
+    opening: JoinSet<Result<Share, Failed>>,
     shares: Vec<Share>,
     takings: JoinSet<(u32, Result<(), ExitCode>)>,
     /// Transfers that failed and were not made good: by offer, those of what is offered here by address.
@@ -106,7 +110,8 @@ impl Talk {
 
     /// Whether a transfer is under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.takings.is_empty() || self.shares.iter().any(|share| share.under_way() > 0)
+        let relaying = self.means.relaying.as_ref().is_some_and(Relaying::is_busy);
+        relaying || !self.takings.is_empty() || self.shares.iter().any(|share| share.under_way() > 0)
     }
 
     /// Whether everything that was to be said was heard.
@@ -143,14 +148,15 @@ impl Talk {
                     }
                 }
                 Some(opened) = self.opening.join_next() => match opened {
-                    Ok(Ok((share, shared))) => {
+                    Ok(Ok(share)) => {
+                        self.unsaid.push_back(Word::Share(share.shared().clone()));
                         self.shares.push(share);
-                        self.unsaid.push_back(Word::Share(shared));
                     }
                     Ok(Err((transfer, failure))) => self.means.reporter.tell(Event::Failed { transfer, failure }),
                     Err(_) => {}
                 },
                 Some(taken) = self.takings.join_next() => self.taken(taken.ok()),
+                Some(wish) = next_wish(&mut self.means.relaying, &*self.means.reporter) => self.wish(wish),
                 _ = look.tick() => self.look(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => break,
             }
@@ -167,6 +173,9 @@ impl Talk {
         self.takings.shutdown().await;
         for share in self.shares {
             share.close().await;
+        }
+        if let Some(relaying) = self.means.relaying {
+            relaying.close().await;
         }
     }
 
@@ -231,23 +240,19 @@ impl Talk {
         let Some(ip) = self.local else {
             return self.wrong("this end is in no room yet".to_owned(), "try again in a moment");
         };
-        let reporter = Arc::clone(&self.means.reporter);
-        let (key, name) = ((self.means.identity.clone(), self.means.devices.clone()), self.means.name.clone());
-        let (memory, expose) = (self.means.memory.clone(), self.means.expose);
-        self.opening.spawn(async move { Share::open(path, ip, key, name, expose, &memory, reporter).await });
+        let giver = self.giver();
+        self.opening.spawn(Share::open(vec![PathBuf::from(path)], ip, giver));
     }
 
-    fn get(&mut self, number: u32) {
-        let Some(offer) = self.view.offer(number) else {
-            return self.wrong(format!("nothing is offered as `{number}`"), "`/who` lists what there is");
-        };
-        // Nobody offers in another's name, or leads a member to a stranger.
-        let invitation = Invitation::parse(offer.shared.link.as_str()).ok();
-        let Some(invitation) = invitation.filter(|link| link.is_of(&Fingerprint::from_bytes(offer.by.key))) else {
-            return self
-                .wrong(format!("what is offered as `{number}` can't be reached"), "ask for it to be offered again");
-        };
-        let fetcher = Fetcher {
+    fn giver(&self) -> Giver {
+        let Means { identity, devices, name, expose, memory, reporter, .. } = &self.means;
+        let (identity, devices) = (identity.clone(), devices.clone());
+        let (name, memory) = (name.clone(), memory.clone());
+        Giver { identity, devices, name, expose: *expose, memory, reporter: Arc::clone(reporter) }
+    }
+
+    fn fetcher(&self) -> Fetcher {
+        Fetcher {
             identity: self.means.identity.clone(),
             devices: self.means.devices.clone(),
             name: self.means.name.clone(),
@@ -258,7 +263,57 @@ impl Talk {
             retry: TAKE_AGAIN,
             source: self.means.source,
             reporter: Arc::clone(&self.means.reporter),
+        }
+    }
+
+    /// Where what is offered is. Nobody offers in another's name, or leads a member to a stranger; what a page offers is
+    /// the host's to give.
+    fn way_to(&self, offer: &OfferCard) -> Option<Invitation> {
+        let invitation = Invitation::parse(offer.shared.link.as_str()).ok()?;
+        let is_of = |key: [u8; 32]| invitation.is_of(&Fingerprint::from_bytes(key));
+        (is_of(offer.by.key) || self.view.host().is_some_and(is_of)).then_some(invitation)
+    }
+
+    /// Does something for a page.
+    fn wish(&mut self, wish: Wish) {
+        match wish {
+            Wish::Share { by, stashed, space } => {
+                let (ip, giver) = (self.local, self.giver());
+                if let (Some(ip), Some(relaying)) = (ip, &mut self.means.relaying) {
+                    relaying.share(by, stashed, space, ip, giver);
+                }
+            }
+            Wish::Take { offer, ready } => {
+                let Some(offer) = self.view.offer(offer) else {
+                    return drop(ready.send_replace(Some(Err("that is not offered any more".to_owned()))));
+                };
+                let link = &offer.shared.link;
+                let own = self.shares.iter().find(|share| share.shared().link == *link).map(Share::outbox);
+                let kept = || self.means.relaying.as_ref().and_then(|relaying| relaying.outbox(link));
+                if let Some(outbox) = own.or_else(kept) {
+                    return drop(ready.send_replace(Some(Ok(Arc::clone(outbox)))));
+                }
+                let Some(invitation) = self.way_to(&offer) else {
+                    return drop(ready.send_replace(Some(Err("that can't be reached".to_owned()))));
+                };
+                let fetcher = Fetcher { name: on_behalf(&self.means.name), ..self.fetcher() };
+                let (giver, interrupted) = (self.giver(), self.means.interrupted.clone());
+                if let Some(relaying) = &mut self.means.relaying {
+                    relaying.fetch(&offer, invitation, fetcher, giver, ready, interrupted);
+                }
+            }
+        }
+    }
+
+    fn get(&mut self, number: u32) {
+        let Some(offer) = self.view.offer(number) else {
+            return self.wrong(format!("nothing is offered as `{number}`"), "`/who` lists what there is");
         };
+        let Some(invitation) = self.way_to(&offer) else {
+            return self
+                .wrong(format!("what is offered as `{number}` can't be reached"), "ask for it to be offered again");
+        };
+        let fetcher = self.fetcher();
         let (reporter, interrupted) = (Arc::clone(&self.means.reporter), self.means.interrupted.clone());
         self.takings.spawn(async move {
             let fetched = fetcher.fetch(&Target::Invited(invitation), interrupted).await;
@@ -280,7 +335,8 @@ impl Talk {
     }
 
     fn look(&mut self) {
-        for share in &mut self.shares {
+        let kept = self.means.relaying.iter_mut().flat_map(Relaying::shares);
+        for share in self.shares.iter_mut().chain(kept) {
             while let Some(ended) = share.ended() {
                 match ended.result {
                     Ok(()) => _ = self.failed_out.remove(&ended.address),
@@ -329,6 +385,12 @@ impl Talk {
         if matches!(event, Event::Joined { .. } | Event::Left { .. }) {
             self.show_status();
         }
+        if let Some(relaying) = &mut self.means.relaying
+            && matches!(event, Event::Unshared { .. } | Event::Left { .. })
+        {
+            let gone = if let Event::Left { by } = &event { Some(by.member) } else { None };
+            relaying.retain(|offer| self.view.offer(offer).is_some(), |member| Some(member) != gone);
+        }
         self.means.reporter.tell(event);
     }
 
@@ -355,6 +417,14 @@ impl Talk {
     }
 }
 
+/// The next thing that is to be done for a page; never, where no room is hosted.
+async fn next_wish(relaying: &mut Option<Relaying>, reporter: &dyn Reporter) -> Option<Wish> {
+    match relaying {
+        Some(relaying) => relaying.next(reporter).await,
+        None => None,
+    }
+}
+
 fn speaker(card: Card) -> Speaker {
     let id = Fingerprint::from_bytes(card.key).mark();
     Speaker { from: card.name, id, member: card.number, double: card.double, own: card.own }
@@ -362,5 +432,7 @@ fn speaker(card: Card) -> Speaker {
 
 fn room_offer(offer: OfferCard) -> RoomOffer {
     let OfferCard { offer, by, name, shared } = offer;
-    RoomOffer { offer, by: speaker(by), name, files: shared.files, bytes: shared.bytes }
+    let link = Invitation::parse(shared.link.as_str()).ok();
+    let relayed = !link.is_some_and(|link| link.is_of(&Fingerprint::from_bytes(by.key)));
+    RoomOffer { offer, by: speaker(by), name, files: shared.files, bytes: shared.bytes, relayed }
 }

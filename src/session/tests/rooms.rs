@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::session::visit::Errand;
-use crate::session::{Heard, Over, RoomGuest, RoomHost, Seat, SessionError};
+use crate::session::{Heard, Over, Relay, RoomGuest, RoomHost, Seat, SessionError, Wish};
+use crate::store::Stash;
 use crate::wire::{Join, Kind, News, Say, Welcome, What, Word};
 
 /// A room that takes everybody who has its link, and nobody sitting at its host.
@@ -249,4 +250,40 @@ async fn a_room_of_ten_hears_a_hundred_messages_a_second_at_once() {
 async fn a_room_of_a_hundred_hears_a_thousand_messages_a_second() {
     let under = measure(100, 10_000, Duration::from_millis(1)).await;
     assert!(under < Duration::from_millis(50), "99 of 100 within {under:?}");
+}
+
+fn relay() -> (Arc<Relay>, tokio::sync::mpsc::Receiver<Wish>) {
+    let (host, _endings) = host(Role::Room, false, &Arc::new(Recorder::default()));
+    let stash = Stash::new().unwrap();
+    let (path, _kept) = stash.folder("pages").unwrap();
+    let rules =
+        InboxRules { yes: None, if_exists: IfExists::Rename, max_size: None, outlet: None, classic: Classic::Off };
+    Relay::new(Inbox::new(host, Folder::open(&path).unwrap(), rules, memory()), stash)
+}
+
+#[tokio::test]
+async fn h10_what_is_kept_for_pages_is_bounded_for_all_of_them_and_comes_free_again() {
+    let (relay, _wishes) = relay();
+    assert!(relay.reserve(0, u64::MAX).is_none() && relay.reserve(u64::MAX, 1).is_none());
+    let half = relay.reserve(1, 1 << 30).unwrap();
+    assert!(relay.reserve(1, 1 << 30).is_none());
+    drop(half);
+    assert!(relay.reserve(1, 1 << 30).is_some());
+}
+
+#[tokio::test]
+async fn an_offer_that_many_pages_take_is_asked_for_once_and_again_after_a_failure() {
+    let (relay, mut wishes) = relay();
+    assert!(relay.take(7, Duration::ZERO).await.is_none(), "it takes its time");
+    assert!(relay.take(7, Duration::ZERO).await.is_none());
+    let Some(Wish::Take { offer: 7, ready }) = wishes.recv().await else { panic!("another wish") };
+    assert!(wishes.try_recv().is_err(), "it was asked for twice");
+    ready.send_replace(Some(Err("gone".to_owned())));
+    assert!(relay.taken(7).is_none());
+    assert!(relay.take(7, Duration::ZERO).await.is_none(), "it is tried again");
+    let Some(Wish::Take { ready, .. }) = wishes.recv().await else { panic!("another wish") };
+    drop(ready);
+    assert!(relay.take(7, Duration::ZERO).await.is_none(), "nobody saw to it, so it is tried again");
+    drop(wishes);
+    assert!(matches!(relay.take(8, Duration::ZERO).await, Some(Err(_))));
 }

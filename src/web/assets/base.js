@@ -20,6 +20,13 @@ function say(element, text) {
 
 const button = (label, onclick, properties) => make('button', { type: 'button', onclick, ...properties }, label);
 
+function save(properties) {
+	const anchor = make('a', properties);
+	document.body.append(anchor);
+	anchor.click();
+	anchor.remove();
+}
+
 
 // ---- texts
 

@@ -965,7 +965,7 @@ async function download(item) {
 	for (let whole = false; !whole;) {
 		const mine = view;
 		try {
-			await stream(zip ? { zip } : { id: item.id, offset: item.sent }, take);
+			await stream({ offer: item.offer, ...zip ? { zip } : { id: item.id, offset: item.sent } }, take);
 			whole = true;
 		} catch (fault) {
 			await mend(fault, mine);
@@ -978,7 +978,7 @@ async function download(item) {
 	item.state = 'saved';
 	tell({ is: 'save', id: item.id, name: leaf(item), blob: new Blob(parts, { type: 'application/octet-stream' }) });
 	const ids = zip ? [...items.keys()].filter((id) => id !== 'all') : [item.id];
-	for (let at = 0; at < ids.length; at += 5000) await call('got', { ids: ids.slice(at, at + 5000) });
+	for (let at = 0; at < ids.length; at += 5000) await call('got', { offer: item.offer, ids: ids.slice(at, at + 5000) });
 }
 
 async function ask(item) {

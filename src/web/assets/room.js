@@ -2,7 +2,9 @@
 const WORDS = {
 	private: 'Private: nobody who listens on this Wi-Fi can read this; the computer that hosts the room reads everything.',
 	placeholder: 'Message', send: 'Send', here: 'Use it here', joined: 'is here', left: 'has left', you: 'you',
-	offers: (name, bytes) => `offers ${name}, ${bytes}: take it with qrdrop on a computer`,
+	offers: (name, bytes) => `offers ${name}, ${bytes} `, take: 'Download', large: '(too large for this page)', again: 'Try again', file: 'Offer files', saved: 'downloaded and checked',
+	coming: (name, share) => `Downloading ${name}: ${share} %`, going: (name, share) => `Offering ${name}: ${share} %`,
+	fetching: 'on its way', failed: (name, reason) => `${name} was not offered: ${reason}`,
 	over: (n) => `#${n} is no longer offered`, missed: (n) => `${n} lines were missed`, count: (n) => `${n} here`,
 	state: {
 		connecting: ['Connecting…'], ready: [],
@@ -38,12 +40,21 @@ const text = make('textarea', {
 	},
 });
 const send = button(WORDS.send, () => talk(), { id: 'send-text', className: 'main', disabled: true });
+const moving = make('p', { id: 'moving', className: 'soft', role: 'status' });
+const files = make('input', { id: 'files', type: 'file', multiple: true, onchange: ({ target }) => {
+	// Each is an offer of its own.
+	for (const blob of target.files) tell({ do: 'add', items: [{ blob, path: blob.name, kind: 'file' }], last: true });
+	target.value = '';
+} });
 document.body.append(make('header', {}, title, where), main,
-	make('footer', {}, make('div', { className: 'pair' }, text, send), make('p', { className: 'private' }, WORDS.private)));
+	make('footer', {}, moving, files, make('label', { htmlFor: 'files', className: 'button' }, WORDS.file), make('div', { className: 'pair' }, text, send), make('p', { className: 'private' }, WORDS.private)));
 
 let view = { state: 'connecting' };
 let you = null;
 const members = new Map();
+// How each offer is taken here, by its number.
+const takes = new Map();
+const told = new Set();
 
 const bytesOf = (words) => new Blob([words]).size;
 
@@ -90,15 +101,45 @@ function news({ time, by, what }) {
 	else if (what.left) {
 		put(by, time, 'note', WORDS.left);
 		if (members.has(by)) members.get(by).here = false;
-	} else if (what.shared) put(by, time, 'note', WORDS.offers(inert(what.shared.name), size(what.shared.bytes)));
+	} else if (what.shared) offered(by, time, what.shared);
 	else note(WORDS.over(what.withdrawn));
 	render();
+}
+
+function offered(by, time, { offer, name, bytes, large }) {
+	const take = button(WORDS.take, () => {
+		take.disabled = true;
+		say(take, WORDS.fetching);
+		tell({ do: 'take', offer, name });
+	}, { className: 'link' });
+	takes.set(offer, take);
+	put(by, time, 'note', WORDS.offers(inert(name), size(bytes)), ...by === you ? [] : [large ? WORDS.large : take]);
+	while (takes.size > LINES) takes.delete(takes.keys().next().value);
+}
+
+/** What goes either way now; what failed is noted once. */
+function renderMoving() {
+	const share = ({ bytes, sent }) => Math.floor(100 * (bytes ? Math.min(1, sent / bytes) : 1));
+	const getting = (view.items || []).find((item) => item.state === 'getting');
+	const going = (view.transfers || []).find((t) => ['new', 'asking', 'accepted'].includes(t.state));
+	say(moving, getting ? WORDS.coming(inert(getting.path), share(getting))
+		: going && going.rows[0] ? WORDS.going(inert(going.rows[0].path), share(going.rows[0])) : '');
+	moving.hidden = !moving.textContent;
+	for (const t of view.transfers || []) {
+		// A page that was loaded again has lost the files.
+		if (t.lost) tell({ do: 'cancel', key: t.key });
+		else if (['failed', 'refused'].includes(t.state) && !told.has(t.key)) {
+			told.add(t.key);
+			note(WORDS.failed(inert(t.rows[0].path), inert(t.reason || '')));
+		}
+	}
 }
 
 function room(welcome) {
 	you = welcome.you;
 	members.clear();
 	for (const member of welcome.members) members.set(member.number, member);
+	for (const one of welcome.offers) if (!takes.has(one.offer)) offered(one.by, Date.now(), one);
 	if (welcome.missed) note(WORDS.missed(welcome.missed));
 	fit();
 	render();
@@ -112,6 +153,7 @@ function render() {
 	say(statusText, state === 'refused' ? inert(body) : body);
 	status.hidden = state === 'ready';
 	here.hidden = state !== 'other-tab';
+	renderMoving();
 	if (view.known) say(title, inert(view.known.name));
 	say(where, you === null ? '' : WORDS.count([...members.values()].filter((one) => one.here).length));
 }
@@ -123,6 +165,14 @@ const HEAR = {
 		render();
 	},
 	room: (data) => room(data.welcome),
+	taken: ({ offer, reason }) => {
+		const take = takes.get(offer);
+		if (reason) note(inert(reason));
+		if (!take) return;
+		take.disabled = !reason;
+		say(take, reason ? WORDS.again : WORDS.saved);
+	},
+	save: ({ blob, name }) => save({ href: URL.createObjectURL(blob), download: name.replace(HIDDEN, '_') }),
 	news: (data) => data.news.forEach(news),
 };
 engine.onerror = ({ message }) => HEAR.view({ ...view, trouble: message });

@@ -297,13 +297,6 @@ function act(id) {
 	}
 }
 
-function save(properties) {
-	const anchor = make('a', properties);
-	document.body.append(anchor);
-	anchor.click();
-	anchor.remove();
-}
-
 /** navigator.clipboard is missing on plain http. */
 function copyText(content) {
 	const area = make('textarea', { value: content, className: 'unseen', readOnly: true });
