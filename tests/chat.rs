@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use common::proxy::Proxy;
-use common::room::{has_text, hears, hosting, joined, joining, left};
+use common::room::{chat, has_text, hears, hosting, joined, joining, left};
 use common::{Ended, PATIENCE, Scene, disk, number, text};
 
 /// The messages, as (number, name, text).
@@ -291,6 +291,38 @@ fn an_offer_that_is_gone_fails_and_says_so_and_getting_another_is_no_longer_a_fa
     ada.hangs_up();
     assert_ne!(ada.ended().code, Some(0), "a transfer was left failed");
     left(host);
+}
+
+/// The transfers in a log, as (direction, outcome, bytes).
+fn logged(log: &Path) -> Vec<(String, String, u64)> {
+    let lines = fs::read_to_string(log).unwrap();
+    let transfers = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    transfers.map(|one| (text(&one, "direction").into(), text(&one, "outcome").into(), number(&one, "bytes"))).collect()
+}
+
+#[test]
+fn a_picture_of_the_code_joins_and_files_of_both_ways_are_logged() {
+    let scene = Scene::new();
+    let (given, taken) = (scene.thing("given.txt", b"given"), scene.thing("taken.txt", b"taken too"));
+    let (picture, log) = (scene.path("code.png"), scene.path("log"));
+    let mut host = hosting(&scene).arg("--qr-png").arg(&picture).arg("--log").arg(&log).listening();
+    let mut ada = chat(&scene, "ada").arg("--scan").arg(&picture).start();
+    ada.event("room");
+    host.program.says(&format!("/send {}", given.display()));
+    let offered = ada.event("shared");
+    ada.says(&format!("/get {}", number(&offered, "offer")));
+    ada.event("finished");
+    host.program.event("finished");
+    ada.says(&format!("/send {}", taken.display()));
+    let other =
+        host.program.event_where("the other", |event| event["event"] == "shared" && event["name"] == "taken.txt");
+    host.program.says(&format!("/get {}", number(&other, "offer")));
+    host.program.event_where("taken", |event| event["event"] == "finished" && event["bytes"] == 9);
+    ada.hangs_up();
+    ada.ended().with(0);
+    left(host).with(0);
+    let transfer = |way: &str, bytes| (way.to_owned(), "finished".to_owned(), bytes);
+    assert_eq!(logged(&log), [transfer("out", 5), transfer("in", 9)]);
 }
 
 #[test]

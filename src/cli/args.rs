@@ -280,8 +280,11 @@ pub(super) struct Chat {
     #[arg(value_name = "DIR", default_value = ".")]
     pub(super) folder: PathBuf,
     /// Join that room: its name, its link, ip[:port], or @FILE to read the last link there. Without it others join yours
-    #[arg(long, value_name = "TARGET", hide_env_values = true, env = "QRDROP_TO")]
+    #[arg(long, value_name = "TARGET", conflicts_with = "scan", hide_env_values = true, env = "QRDROP_TO")]
     pub(super) to: Option<String>,
+    /// Join the room whose QR code is in this picture
+    #[arg(long, value_name = "PICTURE", env = "QRDROP_SCAN")]
+    pub(super) scan: Option<PathBuf>,
     /// Add every message to this file, for you alone; without it none is kept
     #[arg(long, value_name = "FILE", env = "QRDROP_HISTORY")]
     pub(super) history: Option<PathBuf>,

@@ -12,7 +12,7 @@ use self::relaying::Relaying;
 use self::talk::{Means, Talk};
 use super::args::{Chat, Common};
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
-use super::target;
+use super::target::{self, Receiver};
 use super::{Done, Ended, disk, failed, interruptions, made, network, open_devices, open_state, shown_name, unusable};
 use crate::events::{ExitCode, Failure, Reporter};
 use crate::net::addresses::candidates;
@@ -24,7 +24,15 @@ use crate::web::{self, Web};
 use crate::wire::Role;
 
 /// Hosts a room, or joins one.
-pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
+///
+/// What comes in is told to `reporter`, what goes out to `outgoing`.
+pub(super) async fn run(
+    chat: Chat,
+    common: &Common,
+    ui: &Arc<Ui>,
+    reporter: &Arc<dyn Reporter>,
+    outgoing: Arc<dyn Reporter>,
+) -> Ended {
     let interrupted = interruptions(ui);
     let folder = Folder::open(&chat.folder).map_err(|error| disk(&error))?;
     let history = chat.history.as_deref().map(History::open).transpose().map_err(|error| disk(&error))?;
@@ -34,6 +42,7 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, reporter: &Ar
     let mut means = Means {
         ui: Arc::clone(ui),
         reporter: Arc::clone(reporter),
+        outgoing,
         identity,
         devices: devices.clone().closed(),
         name: shown_name(common),
@@ -51,15 +60,18 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         let found = candidates(Some(only)).map_err(|error| network(ExitCode::Local, &error))?;
         means.source = found.first().map(|candidate| candidate.ip);
     }
-    match &chat.to {
-        Some(to) => join(to, common, means, devices).await,
-        None => host(&chat, common, means).await,
+    match (&chat.to, &chat.scan) {
+        (Some(to), _) => {
+            let known = devices.known().map_err(|error| unusable(&error))?;
+            let room = target::named(to, Kind::Room, common.interface.as_deref(), &known).await?;
+            join(room, means, devices).await
+        }
+        (None, Some(picture)) => join(target::pictured(picture).await?, means, devices).await,
+        (None, None) => host(&chat, common, means).await,
     }
 }
 
-async fn join(to: &str, common: &Common, mut means: Means, devices: Devices) -> Ended {
-    let known = devices.known().map_err(|error| unusable(&error))?;
-    let room = target::named(to, Kind::Room, common.interface.as_deref(), &known).await?;
+async fn join(room: Receiver, mut means: Means, devices: Devices) -> Ended {
     // A process that was killed is followed by one with its key, which hears what it has missed.
     let remembered = match &room.target {
         Target::Invited(invitation) => means.memory.room(invitation.receiver()),

@@ -16,6 +16,8 @@ mod target;
 mod whereabouts;
 
 use std::ffi::OsString;
+use std::future::ready;
+use std::path::PathBuf;
 use std::sync::Arc;
 #[cfg(unix)]
 use std::task::Poll;
@@ -101,7 +103,12 @@ async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
         },
         Command::Send(send) => send::run(send, &common, ui, &reporter).await,
         Command::List(list) => list::run(list, &common, ui).await,
-        Command::Chat(chat) => chat::run(chat, &common, ui, &reporter).await,
+        Command::Chat(chat) => {
+            let outgoing = Arc::new(logging(chat.hosting.log.clone(), Way::Out, ui)?);
+            let ended = chat::run(chat, &common, ui, &reporter, outgoing.clone()).await;
+            outgoing.finish(ready(())).await;
+            ended
+        }
         Command::Devices(devices) => devices::run(devices, &common, ui),
         Command::Doctor(doctor) => doctor::run(doctor, &common, ui).await,
         Command::Completions(completions) => Ok(definitions::print(&definitions::completions(completions.shell), ui)),
@@ -117,6 +124,7 @@ fn automation(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
     let (hosting, way) = match command {
         Command::Receive(receive) => (Some(&receive.hosting), Way::In),
         Command::Send(send) => (Some(&send.hosting), Way::Out),
+        Command::Chat(chat) => (Some(&chat.hosting), Way::In),
         _ => (None, Way::In),
     };
     let log = hosting.and_then(|hosting| hosting.log.clone()).map(|path| (path, way));
@@ -130,6 +138,13 @@ fn automation(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
     let shown = Arc::clone(ui);
     let say = move |line: &str| shown.say(line);
     Automation::new(ui.clone(), say, Rules { log, on_stored })
+        .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
+}
+
+/// The log alone, of transfers that go the other way than those of the rest of the command.
+fn logging(log: Option<PathBuf>, way: Way, ui: &Arc<Ui>) -> Result<Automation, Failed> {
+    let rules = Rules { log: log.map(|path| (path, way)), on_stored: None };
+    Automation::new(ui.clone(), |_| (), rules)
         .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Means {
     pub(super) ui: Arc<Ui>,
     /// Where everything that happens is told.
     pub(super) reporter: Arc<dyn Reporter>,
+    /// The same for what others take from here.
+    pub(super) outgoing: Arc<dyn Reporter>,
     /// The key that this end has in the room, with which it offers and takes.
     pub(super) identity: Identity,
     /// Those who are known by theirs. Nobody is remembered by the word of the room's host.
@@ -245,10 +247,10 @@ impl Talk {
     }
 
     fn giver(&self) -> Giver {
-        let Means { identity, devices, name, expose, memory, reporter, .. } = &self.means;
+        let Means { identity, devices, name, expose, memory, outgoing, .. } = &self.means;
         let (identity, devices) = (identity.clone(), devices.clone());
         let (name, memory) = (name.clone(), memory.clone());
-        Giver { identity, devices, name, expose: *expose, memory, reporter: Arc::clone(reporter) }
+        Giver { identity, devices, name, expose: *expose, memory, reporter: Arc::clone(outgoing) }
     }
 
     fn fetcher(&self) -> Fetcher {
