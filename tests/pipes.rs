@@ -180,6 +180,13 @@ fn more_than_one_file_does_not_fit_into_standard_output() {
 }
 
 #[test]
+fn standard_output_is_either_for_the_file_or_for_what_is_told() {
+    let scene = Scene::new();
+    let ended = Launch::new("receive").arg(scene.inbox()).args(["--stdout", "--json"]).run().with(2);
+    assert!(text(&ended.one("failed"), "message").contains("standard output"));
+}
+
+#[test]
 fn standard_input_is_either_the_link_or_what_is_sent() {
     let scene = Scene::new();
     let (code, said) = piped(&scene, &["send", "-", "--to", "-"], None, &scene.path("out"));

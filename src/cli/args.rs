@@ -95,7 +95,7 @@ pub(super) struct Receive {
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_ONCE")]
     pub(super) once: bool,
     /// Write one file to standard output instead of storing it, and leave
-    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with_all = ["json", "on_stored"], env = "QRDROP_STDOUT")]
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with = "on_stored", env = "QRDROP_STDOUT")]
     pub(super) stdout: bool,
     /// What to do with names that exist
     #[arg(long, value_name = "WHAT", default_value = "rename", env = "QRDROP_IF_EXISTS")]

@@ -97,6 +97,10 @@ async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
     let automation = Arc::new(automation(&command, ui)?);
     let reporter: Arc<dyn Reporter> = automation.clone();
     let ended = match command {
+        Command::Receive(receive) if receive.stdout && common.json => {
+            let message = "standard output can't hold both the file and what is told of it";
+            Err(failed(Failure::new(ExitCode::Usage, message, "leave out `--json`; `--log` says it in a file")))
+        }
         Command::Receive(receive) => match receive.from.clone() {
             Some(from) => fetch::run(&receive, &from, &common, ui, &reporter).await,
             None => receive::run(receive, &common, ui, &reporter).await,
