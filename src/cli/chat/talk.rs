@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::relaying::{Relaying, on_behalf};
 use super::share::{Giver, Share};
@@ -27,6 +27,9 @@ const UNSAID: usize = 16;
 
 /// How long `/quit` waits for what was said before it to be heard.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long a taking that is over may still be saying goodbye, which a connection does for two seconds at most.
+const GOODBYES: Duration = Duration::from_millis(2_500);
 
 /// How long the one who offers is looked for after a cut.
 const TAKE_AGAIN: Duration = Duration::from_secs(30);
@@ -163,6 +166,13 @@ impl Talk {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => break,
             }
         }
+        let goodbyes = async {
+            while let Some(taken) = self.takings.join_next().await {
+                self.taken(taken.ok());
+            }
+        };
+        // What goes on after that is under way.
+        let _ = timeout(GOODBYES, goodbyes).await;
         // The seat is left; what it still tells is heard to its end, so that nothing said last is lost here.
         drop(words);
         while let Some(told) = heard.recv().await {
