@@ -14,7 +14,7 @@ use super::inbox::wire_name;
 use super::offer::Manifest;
 use super::opening::part;
 use super::receiving::{Receiving, Shelf, hear_offer, within_limits};
-use super::returning::{About, begun_with};
+use super::returning::{About, ResumeHash, begun_with};
 use super::visit::{Errand, Target, Visit};
 use crate::events::{Event, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
@@ -71,24 +71,25 @@ impl Fetcher {
         let mut visit = visit.await.map_err(|error| (None, error.failure()))?;
         let mut before: Option<Before> = None;
         loop {
+            let home = visit.home();
             let heard = async {
                 visit.must_be(Role::Outbox)?;
                 hear_offer(&mut visit.paired.conn).await
             };
-            let (mut manifest, home) = match unless_leaving(&mut leaving, heard).await {
-                Ok(manifest) => (manifest, visit.home()),
-                Err(error) => {
-                    let failure = part(visit.paired.conn, error).await.failure();
-                    return Err((before.map(|before| before.transfer), failure));
+            let taken = match unless_leaving(&mut leaving, heard).await {
+                Ok(mut manifest) => {
+                    match &before {
+                        Some(before) => manifest.transfer.clone_from(&before.transfer),
+                        None => self.name_as_before(&visit.paired.binding.server, &mut manifest),
+                    }
+                    let taken = self.take(&mut visit, &manifest, &mut leaving, before.as_ref()).await;
+                    let Manifest { transfer, resume_hash, digest, .. } = manifest;
+                    before = Some(Before { transfer, resume_hash, digest });
+                    taken
                 }
+                Err(error) => Err(error),
             };
-            let hash = manifest.resume_hash;
-            match &before {
-                Some(before) => manifest.transfer.clone_from(&before.transfer),
-                None => self.name_as_before(&visit.paired.binding.server, &mut manifest),
-            }
-            let transfer = manifest.transfer.clone();
-            let error = match self.take(&mut visit, &manifest, &mut leaving, before.as_ref()).await {
+            let error = match taken {
                 Ok(finished) => {
                     self.reporter.tell(finished);
                     visit.paired.conn.close().await;
@@ -96,9 +97,12 @@ impl Fetcher {
                 }
                 Err(error) => part(visit.paired.conn, error).await,
             };
+            // Where nothing was offered there is nothing to come back for.
+            let Some(Before { transfer, resume_hash, .. }) = &before else { return Err((None, error.failure())) };
+            let transfer = transfer.clone();
             // What has gone out can't be taken back.
             let again = match error.is_passing() && self.outlet.is_none() {
-                true => unless_leaving(&mut leaving, errand.come_back(target, &home, &hash)).await,
+                true => unless_leaving(&mut leaving, errand.come_back(target, &home, resume_hash)).await,
                 false => Err(SessionError::Silent),
             };
             match again {
@@ -121,7 +125,6 @@ impl Fetcher {
                     ));
                 }
             }
-            before = Some(Before { transfer, digest: manifest.digest });
         }
     }
 
@@ -195,6 +198,7 @@ impl Fetcher {
 /// The session before this one, of the same transfer.
 struct Before {
     transfer: String,
+    resume_hash: ResumeHash,
     /// Of what was offered.
     digest: [u8; 32],
 }

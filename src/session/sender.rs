@@ -92,7 +92,8 @@ impl Sender {
         let parcel = Parcel::new(&sources, &self.left_out, &self.manner, ticket, &*self.reporter);
         let mut attempt = Attempt { parcel: &parcel, receiver, what, claim, accepted: false, cut: None };
         loop {
-            let error = match unless_leaving(&mut leaving, self.offer_and_send(&mut visit, &mut attempt)).await {
+            let (home, error) = match unless_leaving(&mut leaving, self.offer_and_send(&mut visit, &mut attempt)).await
+            {
                 Ok(sending) => {
                     let home = visit.home();
                     visit.paired.conn.close().await;
@@ -106,7 +107,6 @@ impl Sender {
                 }
                 Err(error) => (visit.home(), part(visit.paired.conn, error).await),
             };
-            let (home, error) = error;
             let again = match attempt.accepted && error.is_passing() && !sources.are_piped() {
                 true => unless_leaving(&mut leaving, errand.come_back(target, &home, &parcel.ticket.key.hash())).await,
                 false => Err(SessionError::Silent),

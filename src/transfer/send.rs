@@ -130,8 +130,10 @@ fn send_chunk(
             wire.outgoing.count(piece as u64);
             done += piece as u64;
         }
-    } else if let Err(error) = wire.content(Work::Chunk(Arc::clone(file), index), chunk, squeezer, buffer, &mut fill)? {
-        return match error {
+    } else if let Some(unfilled) =
+        wire.content(Work::Chunk(Arc::clone(file), index), chunk, squeezer, buffer, &mut fill)?
+    {
+        return match unfilled {
             Unfilled::Before(error) => wire.withdraw(file.fail(wire.outgoing, &error)),
             Unfilled::Within(error) => wire.break_off(file.fail(wire.outgoing, &error)),
         };
@@ -192,8 +194,8 @@ fn send_part(
                 bytes.copy_from_slice(&content[from as usize..][..bytes.len()]);
                 Ok(())
             };
-            // What is in memory can't fail to be there.
-            let _ = wire.content(work, chunk, squeezer, buffer, &mut fill)?;
+            let unfilled = wire.content(work, chunk, squeezer, buffer, &mut fill)?;
+            debug_assert!(unfilled.is_none(), "what is in memory can't fail to be there");
             let value = hash_chunk(offset, &content, false);
             wire.chunk_end(value, content.len() as u64, squeezer)?;
             let piped = piped(wire.outgoing, id);
@@ -257,7 +259,8 @@ impl<S: LaneStream> Wire<'_, '_, S> {
         Ok(())
     }
 
-    /// Says a chunk up to its last piece, compressed if that pays; `fill` gives its content from an offset on.
+    /// Says a chunk up to its last piece, compressed if that pays; `fill` gives its content from an offset on. What comes
+    /// back is why that failed, if it did.
     fn content(
         &mut self,
         work: Work,
@@ -265,13 +268,13 @@ impl<S: LaneStream> Wire<'_, '_, S> {
         squeezer: &mut Squeezer<'_>,
         buffer: &mut Vec<u8>,
         fill: &mut impl FnMut(u64, &mut [u8]) -> Result<(), StoreError>,
-    ) -> Result<Result<(), Unfilled>, LaneError> {
+    ) -> Result<Option<Unfilled>, LaneError> {
         let len = u64::from(chunk.len);
         if squeezer.is_on() {
             buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
             let whole = &mut buffer[..HEADER_LEN + len as usize];
             if let Err(error) = fill(0, &mut whole[HEADER_LEN..]) {
-                return Ok(Err(Unfilled::Before(error)));
+                return Ok(Some(Unfilled::Before(error)));
             }
             let (codec, bytes) = squeezer.squeeze(whole);
             chunk.codec = codec;
@@ -279,7 +282,7 @@ impl<S: LaneStream> Wire<'_, '_, S> {
             self.begin(work, len)?;
             self.message(&chunk)?;
             self.pieces(bytes, len)?;
-            return Ok(Ok(()));
+            return Ok(None);
         }
         self.begin(work, len)?;
         self.message(&chunk)?;
@@ -288,13 +291,13 @@ impl<S: LaneStream> Wire<'_, '_, S> {
             let piece = PIECE.min((len - done) as usize);
             let framed = &mut buffer[..HEADER_LEN + piece];
             if let Err(error) = fill(done, &mut framed[HEADER_LEN..]) {
-                return Ok(Err(Unfilled::Within(error)));
+                return Ok(Some(Unfilled::Within(error)));
             }
             squeezer.glance(&framed[HEADER_LEN..]);
             self.pieces(framed, piece as u64)?;
             done += piece as u64;
         }
-        Ok(Ok(()))
+        Ok(None)
     }
 
     /// Ends a chunk of `len` bytes, and learns from how long it took.
