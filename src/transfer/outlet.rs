@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::incoming::Receiving;
 use super::lock;
@@ -15,6 +16,8 @@ const STEP: usize = 64 * 1024;
 /// and whoever reads the stream at its own pace; what has been written to the stream takes no room in it any more.
 pub struct Outlet {
     state: Mutex<State>,
+    /// Apart from the state, which is locked for as long as whoever reads the stream makes it wait.
+    has_begun: AtomicBool,
 }
 
 struct State {
@@ -26,12 +29,12 @@ struct State {
 impl Outlet {
     /// Writes to `to`.
     pub fn new(to: impl Write + Send + 'static) -> Self {
-        Outlet { state: Mutex::new(State { to: Box::new(to), done: 0 }) }
+        Outlet { state: Mutex::new(State { to: Box::new(to), done: 0 }), has_begun: AtomicBool::new(false) }
     }
 
     /// Whether anything has gone out, which can't be taken back.
     pub fn has_begun(&self) -> bool {
-        lock(&self.state).done > 0
+        self.has_begun.load(Ordering::Acquire)
     }
 
     /// Writes what is there in order; waits for whoever reads it.
@@ -53,6 +56,7 @@ impl Outlet {
             }
             let end = (chunk + 1) * CHUNK_LEN;
             // A file that is whole was handed on, and goes out as a whole.
+            self.has_begun.store(true, Ordering::Release);
             let Some(written) = receiving.with_file(|file| state.write_from(file, end)) else { return Ok(()) };
             written?;
         }
@@ -61,6 +65,7 @@ impl Outlet {
     /// Writes the rest of a file that is whole.
     pub(super) fn finish(&self, file: &PartialFile, bytes: u64) -> io::Result<()> {
         let mut state = lock(&self.state);
+        self.has_begun.store(true, Ordering::Release);
         state.write_from(file, bytes)?;
         state.to.flush()
     }
