@@ -199,7 +199,8 @@ impl Errand<'_> {
                 let stream = self.connect(&[home.address], Pin::Prefix(home.key.prefix())).await?;
                 self.pair(stream, &ways[way]).await
             };
-            match back.await {
+            let left = self.retry.saturating_sub(began.elapsed());
+            match timeout(left, back).await.unwrap_or(Err(SessionError::Silent)) {
                 Err(SessionError::Refused(refuse)) if is_unknown_there(&refuse) && way + 1 < ways.len() => way += 1,
                 Err(error) if error.is_passing() && began.elapsed() + pause < self.retry => {
                     sleep(pause).await;

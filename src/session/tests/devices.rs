@@ -127,13 +127,11 @@ async fn e22_a_remembered_name_with_another_key_pairs_in_no_way() {
         let failure = stranger.sending("evil", &Recorder::answering([YES])).fails(&target).await;
         assert_eq!(failure.code, ExitCode::Pairing, "{failure}");
     }
-    let alarms = theirs.events().into_iter().filter_map(|event| match event {
-        Event::Failed { transfer: None, failure } => Some(failure),
+    let alarms = theirs.told_times(3, |event| match event {
+        Event::Failed { transfer: None, failure } => Some(failure.clone()),
         _ => None,
     });
-    let alarms: Vec<_> = alarms.collect();
-    assert_eq!(alarms.len(), 3);
-    for alarm in alarms {
+    for alarm in alarms.await {
         assert_eq!(alarm.code, ExitCode::Pairing);
         for own in [&guest, &stranger] {
             assert!(alarm.message.contains(&own.identity().fingerprint().mark()), "{alarm}");

@@ -143,11 +143,11 @@ async fn a_name_that_could_leave_the_folder_refuses_the_whole_offer() {
         offered(&mut visit.paired.conn, &[file("good", 1), file(name, 1)]).await;
         assert_eq!(refusal(&mut visit.paired.conn).await, RefuseCode::Name, "{name:?}");
     }
-    let reasons = theirs.events().into_iter().filter_map(|event| match event {
-        Event::Refused { reason, .. } => Some(reason),
+    let reasons = theirs.told_times(6, |event| match event {
+        Event::Refused { reason, .. } => Some(reason.clone()),
         _ => None,
     });
-    assert!(reasons.inspect(|reason| assert!(!reason.contains('\u{1b}'), "{reason:?}")).count() == 6);
+    assert!(reasons.await.iter().all(|reason| !reason.contains('\u{1b}')));
     assert_eq!(open.names(), Vec::<String>::new());
     open.still_works().await;
 }

@@ -47,11 +47,17 @@ impl Recorder {
 
     /// The first event of this kind, as soon as it was told.
     pub(super) async fn told<T>(&self, kind: impl Fn(&Event) -> Option<T>) -> T {
+        self.told_times(1, kind).await.remove(0)
+    }
+
+    /// The events of this kind, as soon as there are so many.
+    pub(super) async fn told_times<T>(&self, times: usize, kind: impl Fn(&Event) -> Option<T>) -> Vec<T> {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            if let Some(found) = self.events().iter().find_map(&kind) {
-                return found;
+            let told: Vec<T> = self.events().iter().filter_map(&kind).collect();
+            if told.len() >= times {
+                return told;
             }
             changed.changed().await.unwrap();
         }
