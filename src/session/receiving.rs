@@ -15,13 +15,14 @@ use super::host::raised;
 use super::inbox::PROGRESS_EVERY;
 use super::lanes::{LaneWork, Lanes, Running};
 use super::offer::{Manifest, Unfrozen, verdicts};
+use super::there::{There, held};
 use crate::events::{Event, Label, Offer as Told, Peer, Reporter};
 use crate::names::{human_bytes, inert};
-use crate::store::{Folder, Held, IfExists, Intake, Keepsake, Placed, PlannedEntry, PlannedKind, StoreError};
-use crate::transfer::{Earlier, Hash, Incoming, Outcome, Outlet, Recalled};
+use crate::store::{Folder, IfExists, Intake, Keepsake, Placed, StoreError};
+use crate::transfer::{Hash, Incoming, Outcome, Outlet};
 use crate::wire::{
-    self, CHUNK_LEN, Finished, Go, Kind, LANES_CAP, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP,
-    Stored, StoredItem, Verdict,
+    self, Finished, Go, Kind, LANES_CAP, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP, Stored,
+    StoredItem, Verdict,
 };
 
 /// What a frame of acknowledgements has for its items, their count aside.
@@ -79,19 +80,6 @@ impl Manifest {
     }
 }
 
-/// The planned files that may be there already, with size and hash: those whose size is the same.
-fn held(folder: &Folder, plan: &[PlannedEntry]) -> Vec<(u32, u64, Hash)> {
-    let files = plan.iter().filter(|entry| entry.kind == PlannedKind::File);
-    let same_size = files.filter_map(|entry| {
-        let existing = folder.existing(&entry.path)?;
-        let mut hasher = blake3::Hasher::new();
-        // A file that can't be read is not the same for all we know.
-        (Some(existing.bytes) == entry.size).then(|| hasher.update_reader(existing.file).ok())??;
-        Some((entry.id, existing.bytes, *hasher.finalize().as_bytes()))
-    });
-    same_size.collect()
-}
-
 /// How long the threads of a transfer that is over may take to let go of it: they may be waiting for a disk.
 const LETTING_GO: Duration = Duration::from_secs(30);
 
@@ -105,62 +93,6 @@ const STILL: Duration = Duration::from_millis(200);
 async fn hear_bye<S: Channel>(conn: &mut Conn<S>) -> Result<(), SessionError> {
     while conn.recv(|kind| matches!(kind, Kind::Bye | Kind::LaneLost)).await?.kind != Kind::Bye {}
     Ok(())
-}
-
-/// What is there of a transfer before anything is sent.
-#[derive(Default)]
-struct There {
-    /// Files that were there already, and those that an earlier attempt has stored, as (id, size, hash).
-    whole: Vec<(u32, u64, Hash, Option<Earlier>)>,
-    parts: Vec<Recalled>,
-}
-
-impl There {
-    /// What the intake and, if they are to be skipped, files of the same name have.
-    fn look(intake: &Intake, held: Vec<(u32, u64, Hash)>, sizes: impl Fn(u32) -> Option<u64>) -> There {
-        let mut there = There::default();
-        for (id, size, hash) in held {
-            there.whole.push((id, size, hash, None));
-        }
-        for held in intake.take_held() {
-            match held {
-                Held::Stored { id, placed, hash, told } => {
-                    there.whole.retain(|(same, ..)| *same != id);
-                    there.whole.push((id, placed.bytes, hash, Some(Earlier { placed, told })));
-                }
-                Held::Part { file, chunks } => match sizes(file.id()) {
-                    Some(size) if size > CHUNK_LEN => there.parts.push(Recalled::verify(file, size, &chunks)),
-                    _ => file.remove(),
-                },
-            }
-        }
-        let whole: Vec<u32> = there.whole.iter().map(|(id, ..)| *id).collect();
-        there.parts.retain(|part| !whole.contains(&part.id()));
-        there
-    }
-
-    /// What is said of it.
-    fn verdicts(&self) -> BTreeMap<u32, Verdict> {
-        let whole = self.whole.iter().map(|(id, _, hash, earlier)| match earlier {
-            None => (*id, Verdict::Have(*hash)),
-            Some(_) => (*id, Verdict::Stored(*hash)),
-        });
-        let parts = self.parts.iter().map(|part| (part.id(), Verdict::TakeRest(part.runs().to_vec())));
-        whole.chain(parts).collect()
-    }
-
-    /// Bytes that need not be sent, of this transfer's own.
-    fn kept_bytes(&self) -> u64 {
-        let whole = self.whole.iter().filter(|(.., earlier)| earlier.is_some()).map(|(_, size, ..)| *size);
-        whole.chain(self.parts.iter().map(Recalled::bytes)).sum()
-    }
-
-    fn hand_over(self, incoming: &Incoming) {
-        for (id, size, hash, earlier) in self.whole {
-            incoming.hold(id, size, hash, earlier);
-        }
-        self.parts.into_iter().for_each(|part| incoming.hold_part(part));
-    }
 }
 
 /// Where accepted files go, and where that is told.

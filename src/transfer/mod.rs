@@ -21,6 +21,7 @@ mod sources;
 mod squeeze;
 mod tree;
 mod untaken;
+mod writer;
 
 #[cfg(test)]
 mod tests;

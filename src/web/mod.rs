@@ -21,6 +21,7 @@ mod giving;
 mod head;
 mod keys;
 mod manifest;
+mod numbers;
 mod outflow;
 mod page;
 mod range;

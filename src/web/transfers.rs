@@ -1,6 +1,9 @@
 //! What a page sends: one transfer from the list of files to the last "stored". It belongs to the session, so that it
 //! outlives connections and reloads.
 
+mod commit;
+mod state;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,17 +17,16 @@ use super::answer::Failure;
 use super::lock;
 use super::manifest::{Entry, Manifest};
 use super::receiving::{Digests, Receiving};
-use crate::events::Event;
 use crate::names::inert;
 use crate::pairing::Token;
 use crate::session::Inbox;
-use crate::store::{IfExists, Intake, Placed, Whole};
+use crate::store::Intake;
+
+pub(super) use self::state::Phase;
+use self::state::{FileState, State, StoredAs, expected, is_over, seen_file, sha256};
 
 /// Transfers of one session that are remembered, the ended ones among them; those under way are never forgotten.
 const TRANSFERS: usize = 8;
-
-/// Files of one transfer that are there in part, each an open descriptor; one that nobody writes to starts again.
-const PARTS: usize = 16;
 
 /// Files listed in one answer.
 const LISTED: usize = 1_000;
@@ -66,34 +68,6 @@ impl Transfers {
     }
 }
 
-/// How far a transfer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Its list is not whole yet.
-    Listing,
-    /// A person is asked, or the disk prepared.
-    Asking,
-    Refused(String),
-    Accepted,
-    Finished,
-    Failed(String),
-}
-
-/// How far a file is.
-enum FileState {
-    Waiting,
-    UnderWay(Arc<Receiving>),
-    /// Whole, and on its way to its name.
-    Committing(Box<Digests>),
-    Stored(Box<StoredAs>),
-    Failed,
-}
-
-struct StoredAs {
-    name: String,
-    digests: Digests,
-}
-
 /// What a request to write finds.
 pub(super) enum Found {
     /// It may come.
@@ -115,25 +89,6 @@ pub(super) struct Transfer {
     version: watch::Sender<u64>,
 }
 
-struct State {
-    phase: Phase,
-    manifest: Manifest,
-    files: Vec<FileState>,
-    /// Which of them are [`FileState::UnderWay`], the oldest first.
-    parts: Vec<u32>,
-    intake: Option<Arc<Intake>>,
-    done_files: u64,
-    /// Of files that are whole.
-    settled_bytes: u64,
-    stored_files: u64,
-    stored_bytes: u64,
-    failed_files: u64,
-    first_failure: Option<String>,
-    /// Whole files that wait for the committer, and whether it runs.
-    ready: Vec<(Whole, Digests)>,
-    committing: bool,
-}
-
 /// What came of an accepted transfer.
 pub(super) struct Tally {
     pub(super) files: u64,
@@ -144,23 +99,8 @@ pub(super) struct Tally {
 
 impl Transfer {
     fn new(id: &str, inbox: Arc<Inbox>, address: IpAddr) -> Transfer {
-        let state = State {
-            phase: Phase::Listing,
-            manifest: Manifest::default(),
-            files: Vec::new(),
-            parts: Vec::new(),
-            intake: None,
-            done_files: 0,
-            settled_bytes: 0,
-            stored_files: 0,
-            stored_bytes: 0,
-            failed_files: 0,
-            first_failure: None,
-            ready: Vec::new(),
-            committing: false,
-        };
         let told = HEXLOWER.encode(Token::random().as_bytes());
-        let (state, version) = (Mutex::new(state), watch::Sender::new(0));
+        let (state, version) = (Mutex::default(), watch::Sender::new(0));
         Transfer { id: id.to_owned(), told, inbox, address, state, version }
     }
 
@@ -367,215 +307,4 @@ impl Transfer {
             _ => Err(Failure::conflict("over", "this file is not wanted any more")),
         }
     }
-
-    /// Takes a whole file on. The committer runs on a thread of its own; files that become whole while it syncs share
-    /// the next sync.
-    pub(super) fn commit(self: &Arc<Self>, id: u32, whole: Whole, digests: Digests) {
-        let mut state = lock(&self.state);
-        if !matches!(state.files.get(id as usize), Some(FileState::UnderWay(_))) {
-            return;
-        }
-        state.files[id as usize] = FileState::Committing(Box::new(digests));
-        state.parts.retain(|part| *part != id);
-        state.settled_bytes += whole.bytes();
-        state.ready.push((whole, digests));
-        if !std::mem::replace(&mut state.committing, true) {
-            let transfer = Arc::clone(self);
-            let intake = state.intake.clone();
-            tokio::task::spawn_blocking(move || transfer.commit_ready(intake.as_deref()));
-        }
-    }
-
-    /// A file that can't be stored.
-    pub(super) fn give_up(&self, id: u32, reason: String) {
-        let mut state = lock(&self.state);
-        if let Some(FileState::UnderWay(_) | FileState::Committing(_)) = state.files.get(id as usize) {
-            state.leave(id, FileState::Failed);
-            state.fail(id, reason);
-            self.changed();
-        }
-    }
-
-    fn commit_ready(&self, intake: Option<&Intake>) {
-        loop {
-            let batch = {
-                let mut state = lock(&self.state);
-                state.committing = !state.ready.is_empty() && intake.is_some();
-                std::mem::take(&mut state.ready)
-            };
-            let Some(intake) = intake.filter(|_| !batch.is_empty()) else {
-                // Only now is it settled.
-                return self.changed();
-            };
-            let (batch, digests) = self.without_same(intake, batch);
-            for ((id, placed), digests) in intake.commit(batch).into_iter().zip(digests) {
-                match placed {
-                    Ok(placed) => self.stored(id, &placed, digests),
-                    Err(error) => {
-                        intake.discard(id);
-                        self.give_up(id, error.to_string());
-                    }
-                }
-            }
-        }
-    }
-
-    /// With `--if-exists skip`: leaves out the files that are there already.
-    fn without_same(&self, intake: &Intake, batch: Vec<(Whole, Digests)>) -> (Vec<Whole>, Vec<Digests>) {
-        if self.inbox.rules.if_exists != IfExists::Skip {
-            return batch.into_iter().unzip();
-        }
-        let is_new = |(whole, digests): &(Whole, Digests)| {
-            let id = whole.id();
-            let path = self.with_manifest(|manifest| manifest.entries[id as usize].path.clone());
-            let path = crate::names::RelPath::from_stranger(&path).ok();
-            let existing = path.as_ref().and_then(|path| self.inbox.folder.existing(path));
-            let same = existing.filter(|existing| existing.bytes == whole.bytes()).is_some_and(|existing| {
-                let mut hasher = blake3::Hasher::new();
-                // A file that can't be read is not the same for all we know.
-                hasher.update_reader(existing.file).is_ok() && *hasher.finalize().as_bytes() == digests.blake3
-            });
-            if let (true, Some(path)) = (same, path) {
-                self.is_there(id, path.top_level().as_str(), *digests);
-            }
-            !same
-        };
-        let (new, same): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_new);
-        for (whole, _) in same {
-            let id = whole.id();
-            drop(whole);
-            intake.discard(id);
-        }
-        new.into_iter().unzip()
-    }
-
-    fn is_there(&self, id: u32, name: &str, digests: Digests) {
-        let mut state = lock(&self.state);
-        state.files[id as usize] = FileState::Stored(Box::new(StoredAs { name: name.to_owned(), digests }));
-        state.done_files += 1;
-        let (transfer, reason) = (self.told.clone(), "the same file is there already".to_owned());
-        self.inbox.host.reporter.tell(Event::Skipped { transfer, name: name.to_owned(), reason });
-        self.changed();
-    }
-
-    fn stored(&self, id: u32, placed: &Placed, digests: Digests) {
-        let name = placed.name.as_str().to_owned();
-        let mut state = lock(&self.state);
-        self.inbox.host.reporter.tell(Event::Stored {
-            transfer: self.told.clone(),
-            name: name.clone(),
-            offered: state.manifest.entries[id as usize].path.to_string(),
-            path: Some(placed.path.to_string_lossy().into_owned()),
-            bytes: placed.bytes,
-            blake3: HEXLOWER.encode(&digests.blake3),
-        });
-        state.files[id as usize] = FileState::Stored(Box::new(StoredAs { name, digests }));
-        state.done_files += 1;
-        state.stored_files += 1;
-        state.stored_bytes += placed.bytes;
-        self.changed();
-    }
-}
-
-impl State {
-    fn fail(&mut self, id: u32, reason: String) {
-        self.failed_files += 1;
-        let name = inert(&self.manifest.entries[id as usize].path);
-        self.first_failure.get_or_insert_with(|| format!("`{name}`: {reason}"));
-        // The place of a file that may still be open is given back with the transfer.
-        if let Some(intake) = &self.intake {
-            intake.discard(id);
-        }
-    }
-
-    /// Gives up what is there of a file. Returns the state that it was in.
-    fn leave(&mut self, id: u32, next: FileState) -> FileState {
-        self.parts.retain(|part| *part != id);
-        let before = std::mem::replace(&mut self.files[id as usize], next);
-        if let FileState::Committing(_) = before {
-            self.settled_bytes -= self.manifest.entries[id as usize].bytes;
-        }
-        before
-    }
-
-    fn done_bytes(&self) -> u64 {
-        let part = |part: &u32| match &self.files[*part as usize] {
-            FileState::UnderWay(receiving) => receiving.have(),
-            _ => 0,
-        };
-        self.settled_bytes + self.parts.iter().map(part).sum::<u64>()
-    }
-
-    /// Drops a part that nobody writes to, if there are too many.
-    fn make_room(&mut self) -> Result<(), Failure> {
-        if self.parts.len() < PARTS {
-            return Ok(());
-        }
-        let is_quiet = |part: &&u32| match &self.files[**part as usize] {
-            FileState::UnderWay(receiving) => receiving.is_quiet(),
-            _ => false,
-        };
-        let quiet = self.parts.iter().find(is_quiet).copied();
-        let quiet = quiet.ok_or_else(|| Failure::busy("too many files of this transfer are under way"))?;
-        self.leave(quiet, FileState::Waiting);
-        Ok(())
-    }
-}
-
-impl StoredAs {
-    fn told(&self, bytes: u64) -> Value {
-        json!({
-            "have": bytes,
-            "stored": { "name": self.name, "blake3": HEXLOWER.encode(&self.digests.blake3) },
-        })
-    }
-}
-
-fn is_over(phase: &Phase) -> bool {
-    matches!(phase, Phase::Refused(_) | Phase::Finished | Phase::Failed(_))
-}
-
-/// The state of a file of an accepted transfer.
-fn expected<'a>(
-    phase: &Phase,
-    manifest: &Manifest,
-    files: &'a mut [FileState],
-    id: u32,
-) -> Result<&'a mut FileState, Failure> {
-    match phase {
-        Phase::Accepted => {}
-        Phase::Listing | Phase::Asking => return Err(Failure::conflict("state", "the transfer is not accepted")),
-        _ => return Err(Failure::conflict("over", "the transfer is over")),
-    }
-    let is_file = manifest.entries.get(id as usize).is_some_and(Entry::is_file);
-    let file = files.get_mut(id as usize).filter(|_| is_file);
-    file.ok_or_else(|| Failure::missing("file", "no such file was offered"))
-}
-
-fn seen_file(id: usize, entry: &Entry, file: &FileState) -> Value {
-    let (have, sha256, state, name) = match file {
-        FileState::Waiting => (0, sha256(""), "waiting", None),
-        FileState::UnderWay(receiving) => {
-            let (have, sha256) = receiving.so_far();
-            (have, sha256, "waiting", None)
-        }
-        FileState::Committing(digests) => (entry.bytes, digests.sha256, "waiting", None),
-        FileState::Stored(stored) => (entry.bytes, stored.digests.sha256, "stored", Some(&stored.name)),
-        FileState::Failed => (0, sha256(""), "failed", None),
-    };
-    json!({
-        "id": id,
-        "path": entry.path,
-        "bytes": entry.bytes,
-        "have": have,
-        "sha256": HEXLOWER.encode(&sha256),
-        "state": state,
-        "name": name,
-    })
-}
-
-fn sha256(text: &str) -> [u8; 32] {
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref());
-    sha256
 }
