@@ -5,13 +5,16 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 
-use common::around::{connect, finish, have, say};
-use common::{Host, Launch, Scene, disk};
+use common::around::{connect, finish, have, say, skip};
+use common::{Host, Launch, Scene, disk, qrdrop};
 
 /// Everything around the inbox that must stay as it is, and a receiver that takes all it should.
 fn besieged(scene: &Scene) -> Host {
@@ -211,4 +214,34 @@ fn with_a_man_in_the_middle_the_codes_differ_and_a_no_ends_it_with_6_on_both_sid
     host.left().failed(6);
     assert!(disk::names(&scene.inbox()).is_empty());
     assert_eq!(disk::names(&scene.path("things")), ["bait", "secret-plan.txt"], "the attacker got nothing");
+}
+
+/// Whether a program that may leave a core, and is aborted once it has said something, is dumped.
+fn is_dumped(scene: &Scene, program: &Path, arguments: &[&str]) -> bool {
+    let mut crashing = Command::new("sh")
+        .args(["-c", "ulimit -c unlimited && exec \"$@\"", "sh"])
+        .arg(program)
+        .args(arguments)
+        .current_dir(scene.path("things"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell starts");
+    crashing.stdin.as_mut().expect("it is piped").write_all(b"x").expect("it reads");
+    crashing.stdout.as_mut().expect("it is piped").read_exact(&mut [0]).expect("it says something");
+    kill_process(Pid::from_child(&crashing), Signal::ABORT).expect("it runs");
+    crashing.wait().expect("it ends").core_dumped()
+}
+
+#[test]
+fn e20_a_receiver_that_crashes_leaves_no_core() {
+    let scene = Scene::new();
+    scene.thing("a", b"a");
+    if !is_dumped(&scene, Path::new("cat"), &[]) {
+        skip("no program leaves a core here");
+        return;
+    }
+    let receive = ["receive", "--json", "--interface", "lo", "--port", "0", "--hidden", "--qr", "never"];
+    assert!(!is_dumped(&scene, &qrdrop(), &receive));
 }

@@ -29,7 +29,7 @@ use crate::events::{Event, ExitCode, Failure, Reporter, Way};
 use crate::names::PeerName;
 use crate::net::NetError;
 use crate::optimize::{WORKER, work};
-use crate::pairing::{Identity, PairingError};
+use crate::pairing::{Identity, PairingError, leave_no_dump};
 use crate::session::{Devices, DevicesError, Memory};
 use crate::store::{StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
@@ -42,6 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if arguments.get(1).is_some_and(|first| first == WORKER) {
         return work(arguments.get(2).map(OsString::as_os_str));
     }
+    leave_no_dump();
     let parsed = match settings::parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => {

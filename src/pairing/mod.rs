@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 pub mod code;
+mod dump;
 mod fingerprint;
 mod identity;
 mod invitation;
@@ -25,6 +26,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub use dump::leave_no_dump;
 pub use fingerprint::{FINGERPRINT_BYTES, Fingerprint, PREFIX_BYTES};
 pub use identity::Identity;
 pub use invitation::{Invitation, InvitationError, LinkKind};

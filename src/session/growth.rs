@@ -28,8 +28,10 @@ const FIRST_FAR: u16 = 4;
 /// looks as if more than a few lanes paid is noise.
 const NEAR: Duration = Duration::from_millis(8);
 
-/// Lanes on such a link.
-const MOST_NEAR: u16 = 4;
+/// Lanes on such a link: one for each core that can be busy with it, and four fill any of today's networks.
+fn most_near() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4) as u16)
+}
 
 /// More lanes pay if they make the transfer faster by this; less is noise.
 const PAYS: f64 = 1.15;
@@ -83,7 +85,7 @@ pub(super) async fn grow(
     opening: Duration,
 ) -> Infallible {
     let way = Arc::new((way, identity));
-    let most = if opening < NEAR { most.min(MOST_NEAR) } else { most };
+    let most = if opening < NEAR { most.min(most_near()) } else { most };
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
     let (mut wanted, window) = match opening {
