@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::Value;
@@ -95,6 +95,25 @@ fn a_folder_of_everything_arrives_exactly_and_both_sides_say_so() {
     disk::assert_same(&scene.path("things"), &scene.inbox());
     assert_complete(&sent, &source, "verified", false);
     assert_complete(&received, &source, "verified", true);
+}
+
+#[test]
+fn holes_of_a_file_are_not_sent_and_arrive_as_holes() {
+    let scene = Scene::new();
+    let source = scene.thing("disk.img", b"boot");
+    let file = fs::File::options().write(true).open(&source).expect("it was made");
+    file.set_len((1 << 28) + 5).expect("a sparse file");
+    file.write_all_at(&disk::noise(1, 2 * MIB), 100_000_000).expect("it has room");
+    for compress in ["never", "always"] {
+        let host = scene.receive().args(["--once", "--yes", "--if-exists", "replace"]).listening();
+        let sent = scene.send(&source).args(["--to", &scene.at_invite(), "--compress", compress]).run().with(0);
+        assert_eq!(number(&sent.one("finished"), "bytes"), (1 << 28) + 5);
+        host.program.ended().with(0);
+        let arrived = scene.inbox().join("disk.img");
+        assert_eq!(disk::hash(&arrived), disk::hash(&source));
+        let blocks = fs::metadata(&arrived).expect("it arrived").blocks();
+        assert!(blocks * 512 < 8 * MIB as u64, "{blocks} blocks");
+    }
 }
 
 #[test]

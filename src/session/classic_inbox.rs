@@ -104,7 +104,7 @@ impl Inbox {
         transfer: &str,
     ) -> Result<Event, SessionError> {
         let path = RelPath::from(FileName::from_stranger(&announced.name));
-        let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: None, modified: None };
+        let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: None, holes: 0, modified: None };
         let (folder, if_exists) = (Arc::clone(&self.folder), self.rules.if_exists);
         let started = Instant::now();
         let (name, claim, most) = (announced.name.clone(), announced.claim, self.rules.max_size);

@@ -93,7 +93,8 @@ impl Manifest {
                 .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", inert(&entry.path))))?
                 .top_level();
             let kind = if entry.kind == EntryKind::Folder { PlannedKind::Folder } else { PlannedKind::File };
-            Ok(PlannedEntry { id: id as u32, path, kind, size: entry.size, modified: entry.modified.and_then(time_of) })
+            let Entry { size, holes, modified, .. } = *entry;
+            Ok(PlannedEntry { id: id as u32, path, kind, size, holes, modified: modified.and_then(time_of) })
         };
         self.entries.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text).map(plan).collect()
     }
@@ -154,7 +155,7 @@ pub(super) fn announce(ticket: &Ticket, sources: &Sources) -> (Offer, Vec<Page>,
             Source::Piped(_) => (EntryKind::File, None),
         };
         let modified = modified.and_then(modified_of);
-        Entry { kind, path: source.name().to_owned(), size: source.size(), modified }
+        Entry { kind, path: source.name().to_owned(), size: source.size(), holes: source.holes(), modified }
     });
     let pages: Vec<Page> = Page::cut(entries).collect();
     let mut digest = blake3::Hasher::new();
@@ -255,7 +256,7 @@ mod tests {
     }
 
     fn file(path: &str) -> Entry {
-        Entry { kind: EntryKind::File, path: path.to_owned(), size: Some(1), modified: None }
+        Entry { kind: EntryKind::File, path: path.to_owned(), size: Some(1), holes: 0, modified: None }
     }
 
     fn unfrozen(entries: u32, bytes: u64) -> Unfrozen {

@@ -329,18 +329,6 @@ pub(super) fn taken_by(about: &cap_std::fs::Metadata) -> u64 {
     about.len()
 }
 
-/// Gives back the room that a file takes before `offset`, where the system can.
-pub(super) fn forget_before(file: &File, offset: u64) {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{FallocateFlags, fallocate};
-        // Where it can't, the file keeps its room until it goes.
-        let _ = fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, offset);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (file, offset);
-}
-
 /// Sets the permission bits of an open file.
 pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     #[cfg(unix)]

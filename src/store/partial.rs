@@ -7,6 +7,7 @@ use super::area::temp_name;
 use super::at::{self, Node};
 use super::direct::Pipe;
 use super::error::StoreError;
+use super::holes;
 use super::intake::Shared;
 use super::journal::{Mark, Record};
 use super::plan::PlannedFile;
@@ -29,6 +30,7 @@ pub struct PartialFile {
     slot: Slot,
     file: File,
     end: AtomicU64,
+    /// Bytes beyond the reservation up to which there was room.
     looked_at: AtomicU64,
 }
 
@@ -113,7 +115,8 @@ impl PartialFile {
 
     /// Gives the disk back what it holds before `offset`, where the system can: it reads as zeros from then on.
     pub fn forget_before(&self, offset: u64) {
-        at::forget_before(&self.file, offset);
+        // Where it can't, the file keeps its room until it goes.
+        let _ = holes::make(&self.file, 0, offset);
     }
 
     /// Removes it, so that no other attempt goes on with it.
@@ -142,8 +145,26 @@ impl PartialFile {
     /// The bytes would go beyond the declared size (then none of them is written), or the disk is full or fails.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let end = self.admit(offset, bytes.len())?;
+        self.look_at_free_space(bytes.len())?;
         at::write_full_at(&self.file, bytes, offset).map_err(|error| self.unwritten(error))?;
         self.note(end, bytes.len());
+        Ok(())
+    }
+
+    /// Makes zeros of the `len` bytes from `offset` on, as a hole where that can be.
+    ///
+    /// # Errors
+    /// As [`PartialFile::write_at`].
+    pub fn clear(&self, offset: u64, len: usize) -> Result<(), StoreError> {
+        let end = self.admit(offset, len)?;
+        // The last byte is written, so that the file has its length; no other way to give it that is safe from those who write
+        // behind it meanwhile.
+        let is_last = self.slot.planned().size == Some(end);
+        let hole = if holes::make(&self.file, offset, len as u64) { len - usize::from(is_last) } else { 0 };
+        let rest = vec![0; len - hole];
+        self.look_at_free_space(rest.len())?;
+        at::write_full_at(&self.file, &rest, offset + hole as u64).map_err(|error| self.unwritten(error))?;
+        self.note(end, rest.len());
         Ok(())
     }
 
@@ -163,6 +184,7 @@ impl PartialFile {
     pub fn append_piped(&self, pipe: &Pipe, count: usize) -> Result<(), StoreError> {
         let offset = self.end();
         let end = self.admit(offset, count)?;
+        self.look_at_free_space(count)?;
         pipe.empty_into(&self.file, offset, count).map_err(|error| self.unwritten(error))?;
         self.note(end, count);
         Ok(())
@@ -228,9 +250,6 @@ impl PartialFile {
             .checked_add(count as u64)
             .filter(|&end| end <= most)
             .ok_or_else(|| StoreError::BeyondDeclared { subject: self.slot.subject().into(), declared_bytes: most })?;
-        if size.is_none() {
-            self.look_at_free_space(end)?;
-        }
         Ok(end)
     }
 
@@ -244,11 +263,17 @@ impl PartialFile {
         self.slot.release(count as u64);
     }
 
-    fn look_at_free_space(&self, end: u64) -> Result<(), StoreError> {
-        if end < self.looked_at.load(Ordering::Relaxed) {
+    /// Whether there is room for `count` bytes that may not have been reserved: how long the file gets is unknown, or how
+    /// much of it is holes is the sender's word.
+    fn look_at_free_space(&self, count: usize) -> Result<(), StoreError> {
+        let planned = self.slot.planned();
+        let written = self.slot.released.load(Ordering::Relaxed).saturating_add(count as u64);
+        let unreserved = written.saturating_sub(planned.charge);
+        let is_reserved = unreserved == 0 || (planned.size.is_some() && !planned.has_holes);
+        if is_reserved || unreserved < self.looked_at.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.looked_at.store(end.saturating_add(LOOK_EVERY_BYTES), Ordering::Relaxed);
+        self.looked_at.store(unreserved.saturating_add(LOOK_EVERY_BYTES), Ordering::Relaxed);
         let shared = &self.slot.shared;
         match shared.folder.free_in(&shared.root)? {
             (free, _) if free < LOOK_EVERY_BYTES => {

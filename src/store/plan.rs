@@ -40,6 +40,8 @@ pub struct PlannedEntry {
     pub kind: PlannedKind,
     /// Size in bytes of a file; `None` while unknown.
     pub size: Option<u64>,
+    /// Bytes of it that will be holes, and take no room.
+    pub holes: u64,
     /// Modification time that it gets.
     pub modified: Option<SystemTime>,
 }
@@ -50,6 +52,7 @@ pub(super) struct PlannedFile {
     pub(super) path: RelPath,
     pub(super) folder: usize,
     pub(super) size: Option<u64>,
+    pub(super) has_holes: bool,
     pub(super) modified: Option<SystemTime>,
     /// Bytes of disk that are reserved for it.
     pub(super) charge: u64,
@@ -83,7 +86,7 @@ impl Plan {
         let mut plan = Plan { files: HashMap::new(), folders: vec![top], charge: 0 };
         let mut index = HashMap::new();
         let mut ids = std::collections::HashSet::new();
-        for PlannedEntry { id, path, kind, size, modified } in entries {
+        for PlannedEntry { id, path, kind, size, holes, modified } in entries {
             let path = path.top_level();
             if !ids.insert(id) {
                 return Err(bad(path.as_str(), "an id is used twice"));
@@ -99,9 +102,10 @@ impl Plan {
                         Some(parent) => plan.folder(parent, &mut index)?,
                         None => TOP,
                     };
-                    let charge = size.unwrap_or(0).checked_next_multiple_of(block).unwrap_or(u64::MAX);
+                    let charge =
+                        size.unwrap_or(0).saturating_sub(holes).checked_next_multiple_of(block).unwrap_or(u64::MAX);
                     plan.charge = plan.charge.saturating_add(charge);
-                    plan.files.insert(id, PlannedFile { path, folder, size, modified, charge });
+                    plan.files.insert(id, PlannedFile { path, folder, size, has_holes: holes > 0, modified, charge });
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::at;
 use super::direct::{self, SendError};
 use super::error::{StoreError, shown};
+use super::holes;
 
 /// What a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct SourceEntry {
     pub path: PathBuf,
     /// What the content was when it was listed.
     pub identity: SourceIdentity,
+    /// Bytes of it that are in holes, counted in whole units of [`HOLE_UNIT`](super::HOLE_UNIT).
+    pub holes: u64,
     /// Where the content is, if something stands in for the file at `path`.
     pub(super) stand_in: Option<PathBuf>,
     /// Whether the path itself is a link that was followed.
@@ -73,7 +76,7 @@ impl SourceEntry {
     pub fn with_content_of(&self, path: &Path) -> Result<SourceEntry, StoreError> {
         let about = fs::symlink_metadata(path).map_err(|error| StoreError::io("read", shown(path), error))?;
         let (bytes, identity) = (about.len(), SourceIdentity::of(&about));
-        Ok(SourceEntry { bytes, identity, stand_in: Some(path.to_owned()), is_link: false, ..self.clone() })
+        Ok(SourceEntry { bytes, identity, holes: 0, stand_in: Some(path.to_owned()), is_link: false, ..self.clone() })
     }
 
     /// Where the content is.
@@ -121,6 +124,11 @@ impl SourceFile {
             Ok(_) => Err(self.changed()),
             Err(error) => Err(StoreError::io("read", shown(&self.entry.path), error)),
         }
+    }
+
+    /// Whether the `len` bytes from `offset` on are a hole: they read as zeros.
+    pub fn is_hole(&self, offset: u64, len: u64) -> bool {
+        self.entry.holes > 0 && holes::is_hole(&self.file, offset, len)
     }
 
     /// Sends up to `most` bytes from `offset` on, as far as the listed size goes, without their passing through this
@@ -182,4 +190,9 @@ pub(super) fn open_for_reading(path: &Path) -> std::io::Result<File> {
         options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32);
     }
     options.open(path)
+}
+
+/// Bytes of the file at `path` that are in holes. One that can't be opened now fails when it is sent.
+pub(super) fn holes_in(path: &Path, about: &Metadata) -> u64 {
+    open_for_reading(path).map_or(0, |file| holes::count(&file, about))
 }

@@ -37,6 +37,7 @@ impl Spool {
             modified: None,
             path: spool.path.clone(),
             identity: SourceIdentity::of(&about),
+            holes: 0,
             stand_in: None,
             is_link: false,
         };

@@ -9,7 +9,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::area::PARTIAL_DIR;
 use super::at;
 use super::error::{StoreError, shown};
-use super::source::{SourceEntry, SourceIdentity, SourceKind, open_for_reading};
+use super::source::{SourceEntry, SourceIdentity, SourceKind, holes_in, open_for_reading};
 use crate::names::{FileName, PATH_BYTES_MAX};
 
 /// What [`walk`] does about links.
@@ -151,6 +151,10 @@ impl Walker {
             true => (SourceKind::Folder, 0),
             false => (SourceKind::File, about.len()),
         };
+        let holes = match kind {
+            SourceKind::File => holes_in(path, about),
+            SourceKind::Folder => 0,
+        };
         let (modified, identity) = (about.modified().ok(), SourceIdentity::of(about));
         self.walk.entries.push(SourceEntry {
             offered,
@@ -159,6 +163,7 @@ impl Walker {
             modified,
             path: path.to_owned(),
             identity,
+            holes,
             stand_in: None,
             is_link,
         });

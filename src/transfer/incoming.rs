@@ -269,6 +269,11 @@ impl Receiving {
         self.with_file(|file| file.write_at(offset, bytes)).unwrap_or(Ok(()))
     }
 
+    /// Makes a hole where `bytes` of zeros go, unless the file is not wanted any more.
+    pub(super) fn clear_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.with_file(|file| file.clear(offset, bytes.len())).unwrap_or(Ok(()))
+    }
+
     /// Notes a chunk that is written and verified, for another attempt.
     pub(super) fn note_chunk(&self, chunk: u64, value: Hash) {
         self.with_file(|file| file.note_chunk(chunk, value));

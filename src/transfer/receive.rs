@@ -8,7 +8,8 @@ use super::incoming::{Incoming, Parts, Receiving, Slot};
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
-use super::tree::ChunkHasher;
+use super::tree::{ChunkHasher, ZEROS};
+use crate::store::StoreError;
 use crate::wire::{CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, Header, Kind, LaneEnd, Pack, Packed, Taken, Withdraw};
 
 /// Reads one lane until the sender ends it; answers the end, so that the sender may close.
@@ -50,9 +51,11 @@ fn receive_chunk(
         return drain(stream, incoming, &chunk, &mut buffers.wire);
     };
     let index = chunk.offset / CHUNK_LEN;
-    let fits = receiving
-        .size
-        .is_none_or(|size| chunk.offset < size && u64::from(chunk.len) == CHUNK_LEN.min(size - chunk.offset));
+    let is_of_unknown = receiving.size.is_none() && chunk.codec == Codec::Zeros;
+    let fits = !is_of_unknown
+        && receiving
+            .size
+            .is_none_or(|size| chunk.offset < size && u64::from(chunk.len) == CHUNK_LEN.min(size - chunk.offset));
     if !fits {
         return Err(LaneError::NotAsked(chunk.id));
     }
@@ -94,6 +97,9 @@ fn receive_chunk(
     Ok(())
 }
 
+/// How content gets to its place in a file.
+type Write = fn(&Receiving, u64, &[u8]) -> Result<(), StoreError>;
+
 /// The content of a chunk, hashed and written; `None` if the sender withdrew the file in the middle.
 fn receive_content(
     stream: &mut impl LaneStream,
@@ -105,23 +111,28 @@ fn receive_content(
 ) -> Result<Option<(ChunkEnd, ChunkHasher)>, LaneError> {
     let mut hasher = ChunkHasher::new(chunk.offset);
     let len = chunk.len as usize;
-    let mut keep = |done: usize, bytes: &[u8]| {
+    let mut keep = |done: usize, bytes: &[u8], write: Write| {
         hasher.update(bytes);
         *counted += bytes.len() as u64;
         if !incoming.count(bytes.len()) {
             incoming.give_up(receiving, NotStoredHere::too_much(receiving.id));
-        } else if let Err(error) = receiving.write_at(chunk.offset + done as u64, bytes) {
+        } else if let Err(error) = write(receiving, chunk.offset + done as u64, bytes) {
             incoming.give_up(receiving, NotStoredHere::by_disk(receiving.id, &error));
         }
     };
     match chunk.codec {
+        Codec::Zeros => {
+            for done in (0..len).step_by(ZEROS.len()) {
+                keep(done, &ZEROS[..ZEROS.len().min(len - done)], Receiving::clear_at);
+            }
+        }
         Codec::Raw => {
             let mut done = 0;
             while done < len {
                 let Some(piece) = next_piece(stream, incoming, chunk.id, len - done)? else { return Ok(None) };
                 let bytes = &mut buffers.wire[..piece];
                 stream.read_exact(bytes)?;
-                keep(done, bytes);
+                keep(done, bytes, Receiving::write_at);
                 done += piece;
             }
         }
@@ -133,7 +144,7 @@ fn receive_content(
                 stream.read_exact(bytes)?;
                 left = rest;
             }
-            keep(0, buffers.expand(packed as usize, len)?);
+            keep(0, buffers.expand(packed as usize, len)?, Receiving::write_at);
         }
     }
     Ok(chunk_end(stream, incoming, chunk.id)?.map(|end| (end, hasher)))
@@ -248,6 +259,7 @@ fn receive_pack(
     let len = pack.bytes() as usize;
     let (mut pieces, buffer) = match pack.codec {
         Codec::Raw => (Pieces { left: len, in_piece: 0, expanded: &[] }, buffers.wire.as_mut_slice()),
+        Codec::Zeros => return Err(LaneError::NotExpandable),
         Codec::Zstd { packed } => {
             let mut pieces = Pieces { left: packed as usize, in_piece: 0, expanded: &[] };
             let mut left = buffers.packed(packed as usize);

@@ -10,7 +10,7 @@ use super::outgoing::{Active, Outgoing, Sending, Work};
 use super::piped::{Part, Piped};
 use super::sources::Source;
 use super::squeeze::Squeezer;
-use super::tree::{ChunkHasher, Hash};
+use super::tree::{ChunkHasher, Hash, hash_zeros};
 use super::untaken::Untaken;
 use super::writer::{PIECE, Unfilled, Writer};
 use crate::store::{SourceEntry, StoreError};
@@ -89,6 +89,15 @@ fn send_chunk(
     let offset = index * CHUNK_LEN;
     let len = CHUNK_LEN.min(file.size - offset);
     let held = file.is_held(index);
+    let chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
+    if file.source.is_hole(offset, len) {
+        let value = hash_zeros(offset, len, file.size <= CHUNK_LEN);
+        match held {
+            true => writer.outgoing.count(len),
+            false => writer.hole(Work::Chunk(Arc::clone(file), index), chunk, value)?,
+        }
+        return end_chunk(writer, file, index, value);
+    }
     let shared = writer.outgoing.sources.taker().map(|taker| {
         taker.take((file.id, index), |task| {
             let mut content = vec![0; len as usize];
@@ -112,7 +121,6 @@ fn send_chunk(
         }
         Ok::<_, StoreError>(())
     };
-    let chunk = Chunk { id: file.id, offset, len: len as u32, codec: Codec::Raw };
     if held {
         let mut done = 0;
         while done < len {
@@ -135,6 +143,16 @@ fn send_chunk(
     if !held {
         writer.chunk_end(value, len, squeezer)?;
     }
+    end_chunk(writer, file, index, value)
+}
+
+/// Notes what a chunk of a file was hashed as; with the last one the file ends.
+fn end_chunk(
+    writer: &mut Writer<'_, '_, impl LaneStream>,
+    file: &Sending,
+    index: u64,
+    value: Hash,
+) -> Result<(), LaneError> {
     let first = lock(&file.forest).insert(index, value);
     // One that is said again has been counted.
     if first && file.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 { end_file(writer, file) } else { Ok(()) }

@@ -108,6 +108,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Bytes of it that are in holes.
+    pub fn holes(self) -> u64 {
+        match self {
+            Source::Entry(entry) => entry.holes,
+            Source::Text(_) | Source::Piped(_) => 0,
+        }
+    }
+
     /// Size in bytes, 0 for folders; `None` while it is unknown.
     pub fn size(self) -> Option<u64> {
         match self {

@@ -7,10 +7,17 @@ use std::collections::BTreeMap;
 
 use blake3::hazmat::{self, HasherExt, Mode};
 
+use crate::store::HOLE_UNIT;
 use crate::wire::CHUNK_LEN;
+
+// What is told of a file's holes is told of its chunks.
+const _: () = assert!(HOLE_UNIT == CHUNK_LEN);
 
 /// A BLAKE3 hash or chaining value.
 pub type Hash = [u8; 32];
+
+/// What holes are hashed as.
+pub(super) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Hashes one chunk while its bytes pass.
 pub struct ChunkHasher {
@@ -34,6 +41,17 @@ impl ChunkHasher {
     pub fn finish(&self, whole_file: bool) -> Hash {
         if whole_file { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() }
     }
+}
+
+/// The hash of a chunk of `len` zeros at `offset`.
+pub(super) fn hash_zeros(offset: u64, len: u64, whole_file: bool) -> Hash {
+    let (mut hasher, mut left) = (ChunkHasher::new(offset), len as usize);
+    while left > 0 {
+        let piece = left.min(ZEROS.len());
+        hasher.update(&ZEROS[..piece]);
+        left -= piece;
+    }
+    hasher.finish(whole_file)
 }
 
 /// The subtrees known so far, merged wherever two complete siblings meet, so that a file that arrives in order takes

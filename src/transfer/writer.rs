@@ -93,6 +93,17 @@ impl<S: LaneStream> Writer<'_, '_, S> {
         Ok(None)
     }
 
+    /// Says a whole chunk that is nothing but zeros, hashed as `value`.
+    pub(super) fn hole(&mut self, work: Work, chunk: Chunk, value: Hash) -> Result<(), LaneError> {
+        let len = u64::from(chunk.len);
+        self.begin(work, len)?;
+        self.message(&Chunk { codec: Codec::Zeros, ..chunk })?;
+        self.message(&ChunkEnd { subtree: value })?;
+        self.outgoing.count(len);
+        self.untaken.count(len);
+        Ok(())
+    }
+
     /// Ends a chunk of `len` bytes, and learns from how long it took.
     pub(super) fn chunk_end(&mut self, value: Hash, len: u64, squeezer: &mut Squeezer<'_>) -> Result<(), LaneError> {
         self.message(&ChunkEnd { subtree: value })?;

@@ -189,7 +189,8 @@ impl Put<'_> {
     async fn store(&self, mut body: Inflow) -> Result<(Event, Answer), SessionError> {
         let started = Instant::now();
         let path = RelPath::from(FileName::from_stranger(&self.name));
-        let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: Some(self.bytes), modified: None };
+        let entry =
+            PlannedEntry { id: 0, path, kind: PlannedKind::File, size: Some(self.bytes), holes: 0, modified: None };
         let (folder, if_exists) = (&self.inbox.folder, self.inbox.rules.if_exists);
         let intake = block_in_place(|| folder.begin(vec![entry], if_exists))?;
         let file = intake.open_partial(0)?;

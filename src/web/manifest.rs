@@ -130,6 +130,7 @@ impl Manifest {
                 path,
                 kind,
                 size: entry.is_file().then_some(entry.bytes),
+                holes: 0,
                 modified,
             }))
         };

@@ -14,6 +14,8 @@ pub enum Codec {
         /// Its bytes: at least one, and fewer than it holds.
         packed: u32,
     },
+    /// Nothing follows: every byte is zero. A chunk of a hole; no pack is.
+    Zeros,
 }
 
 impl Codec {
@@ -22,6 +24,7 @@ impl Codec {
         match self {
             Codec::Raw => len,
             Codec::Zstd { packed } => u64::from(packed),
+            Codec::Zeros => 0,
         }
     }
 
@@ -32,6 +35,7 @@ impl Codec {
                 out.push(1);
                 out.extend_from_slice(&packed.to_be_bytes());
             }
+            Codec::Zeros => out.push(2),
         }
     }
 
@@ -39,6 +43,7 @@ impl Codec {
         match reader.u8("codec")? {
             0 => Ok(Codec::Raw),
             1 => Ok(Codec::Zstd { packed: reader.u32("packed")? }),
+            2 => Ok(Codec::Zeros),
             _ => Err(Malformed::Value { what: "codec" }),
         }
     }
@@ -186,6 +191,9 @@ impl Message for Pack {
         let pack = Pack { codec, files };
         if pack.files.is_empty() || pack.bytes() > PACK_LEN {
             return Err(Malformed::OverCap { what: "pack" });
+        }
+        if codec == Codec::Zeros {
+            return Err(Malformed::Value { what: "codec" });
         }
         codec.must_shrink(pack.bytes())?;
         Ok(pack)

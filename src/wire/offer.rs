@@ -65,6 +65,9 @@ pub struct Modified {
     pub nanos: u32,
 }
 
+/// How a file with holes begins.
+const SPARSE: u8 = 3;
+
 /// One entry; its id is its place in the manifest, from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -74,6 +77,9 @@ pub struct Entry {
     pub path: String,
     /// Bytes; `None` while unknown; 0 for a folder.
     pub size: Option<u64>,
+    /// Bytes of a file that are in holes: its chunks that come as [`Codec::Zeros`](super::Codec::Zeros). At most the size, which is
+    /// known then.
+    pub holes: u64,
     /// When it was last changed, if known.
     pub modified: Option<Modified>,
 }
@@ -84,17 +90,24 @@ impl Entry {
 
     /// The bytes that this entry takes in a page.
     pub fn encoded_len(&self) -> usize {
-        Entry::LEAST + cut_len(&self.path, PATH_CAP) + if self.modified.is_some() { 12 } else { 0 }
+        Entry::LEAST
+            + cut_len(&self.path, PATH_CAP)
+            + if self.holes > 0 { 8 } else { 0 }
+            + if self.modified.is_some() { 12 } else { 0 }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(match self.kind {
+            EntryKind::File if self.holes > 0 => SPARSE,
             EntryKind::File => 0,
             EntryKind::Folder => 1,
             EntryKind::Text => 2,
         });
         put_string(out, &self.path, PATH_CAP);
         out.extend_from_slice(&self.size.unwrap_or(UNKNOWN).to_be_bytes());
+        if self.kind == EntryKind::File && self.holes > 0 {
+            out.extend_from_slice(&self.holes.to_be_bytes());
+        }
         match self.modified {
             None => out.push(0),
             Some(Modified { seconds, nanos }) => {
@@ -106,8 +119,9 @@ impl Entry {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let kind = match reader.u8("entry kind")? {
-            0 => EntryKind::File,
+        let kind_byte = reader.u8("entry kind")?;
+        let kind = match kind_byte {
+            0 | SPARSE => EntryKind::File,
             1 => EntryKind::Folder,
             2 => EntryKind::Text,
             _ => return Err(Malformed::Value { what: "entry kind" }),
@@ -116,6 +130,10 @@ impl Entry {
         let size = known(reader.u64("size")?);
         if kind == EntryKind::Folder && size != Some(0) {
             return Err(Malformed::Value { what: "size" });
+        }
+        let holes = if kind_byte == SPARSE { reader.u64("holes")? } else { 0 };
+        if kind_byte == SPARSE && !size.is_some_and(|size| (1..=size).contains(&holes)) {
+            return Err(Malformed::Value { what: "holes" });
         }
         let modified = if reader.bool("modified")? {
             let seconds = reader.i64("modified")?;
@@ -127,7 +145,7 @@ impl Entry {
         } else {
             None
         };
-        Ok(Entry { kind, path, size, modified })
+        Ok(Entry { kind, path, size, holes, modified })
     }
 }
 

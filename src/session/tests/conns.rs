@@ -15,7 +15,8 @@ use crate::wire::{
 };
 
 fn page(entries: u32) -> Page {
-    let entry = |id| Entry { kind: EntryKind::File, path: format!("file {id}"), size: Some(1), modified: None };
+    let entry =
+        |id| Entry { kind: EntryKind::File, path: format!("file {id}"), size: Some(1), holes: 0, modified: None };
     Page { first: 0, entries: (0..entries).map(entry).collect() }
 }
 

@@ -15,7 +15,7 @@ use crate::wire::{
 };
 
 fn entry(kind: EntryKind, path: &str, size: u64) -> Entry {
-    Entry { kind, path: path.to_owned(), size: Some(size), modified: None }
+    Entry { kind, path: path.to_owned(), size: Some(size), holes: 0, modified: None }
 }
 
 /// What the fetcher makes of a host that offers `entries`, and then does as `lies`; what is in its folder is what it

@@ -37,7 +37,7 @@ async fn refusal(conn: &mut Client) -> RefuseCode {
 }
 
 fn file(path: &str, size: u64) -> Entry {
-    Entry { kind: EntryKind::File, path: path.to_owned(), size: Some(size), modified: None }
+    Entry { kind: EntryKind::File, path: path.to_owned(), size: Some(size), holes: 0, modified: None }
 }
 
 fn offer(entries: &[Entry]) -> (Offer, Page, OfferEnd) {

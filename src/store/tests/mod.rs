@@ -80,11 +80,11 @@ fn rel(path: &str) -> RelPath {
 }
 
 fn file(id: u32, path: &str, size: u64) -> PlannedEntry {
-    PlannedEntry { id, path: rel(path), kind: PlannedKind::File, size: Some(size), modified: None }
+    PlannedEntry { id, path: rel(path), kind: PlannedKind::File, size: Some(size), holes: 0, modified: None }
 }
 
 fn folder(id: u32, path: &str) -> PlannedEntry {
-    PlannedEntry { id, path: rel(path), kind: PlannedKind::Folder, size: None, modified: None }
+    PlannedEntry { id, path: rel(path), kind: PlannedKind::Folder, size: None, holes: 0, modified: None }
 }
 
 /// Receives one planned file whole and commits it alone.

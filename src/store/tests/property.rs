@@ -34,7 +34,7 @@ proptest! {
         let contents: Vec<_> = (0..paths.len()).map(|n| format!("content {n}")).collect();
         let entries = paths.iter().zip(0..).map(|(path, id)| {
             let size = Some(contents[id as usize].len() as u64);
-            PlannedEntry { id, path: path.clone(), kind: PlannedKind::File, size, modified: None }
+            PlannedEntry { id, path: path.clone(), kind: PlannedKind::File, size, holes: 0, modified: None }
         });
         // a list that contradicts itself is refused as a whole, and then nothing is there
         let stored = match receive_folder.begin(entries.collect(), if_exists) {

@@ -155,6 +155,28 @@ fn s07_a_huge_sparse_file_is_listed_at_once_and_read_anywhere() {
     let mut buf = [1; 100];
     assert_eq!(entry.open().unwrap().read_at((1 << 40) - 50, &mut buf).unwrap(), 50);
     assert_eq!(buf[..50], [0; 50]);
+    assert_eq!(entry.holes, 1 << 40);
+}
+
+#[test]
+fn s07_holes_are_counted_where_a_whole_unit_is_one() {
+    use std::os::unix::fs::FileExt;
+
+    const MIB: u64 = 1024 * 1024;
+    let bench = Bench::new();
+    let path = bench.inbox().join("sparse");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(100 * MIB + 5).unwrap();
+    for (offset, bytes) in [(0, 1), (10 * MIB - 1, 2), (20 * MIB, 2 * MIB)] {
+        file.write_all_at(&vec![7; bytes as usize], offset).unwrap();
+    }
+    let entry = only_entry(&path);
+    // Units 0, 9, 10, 20 and 21 have data, the 5 bytes at the end have none.
+    assert_eq!(entry.holes, 95 * MIB + 5);
+    let source = entry.open().unwrap();
+    let has_data = |unit: u64| !source.is_hole(unit * MIB, MIB.min(100 * MIB + 5 - unit * MIB));
+    assert_eq!((0..=100).filter(|unit| has_data(*unit)).collect::<Vec<_>>(), [0, 9, 10, 20, 21]);
+    assert_eq!(only_entry(&bench.outside().join("victim")).holes, 0);
 }
 
 #[test]

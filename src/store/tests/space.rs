@@ -115,6 +115,42 @@ fn a_file_of_unknown_size_stops_before_the_disk_is_full() {
 }
 
 #[test]
+fn holes_take_no_room_and_hold_nothing_of_what_was_there() {
+    let Some(disk) = SmallDisk::mount(64) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let size = 1024 * MIB + 7;
+    let entry = PlannedEntry { holes: size - 2 * MIB, ..file(0, "disk.img", size) };
+    let intake = receive_folder.begin(vec![entry], IfExists::Rename).unwrap();
+    let partial = intake.open_partial(0).unwrap();
+    partial.write_at(5 * MIB, &[1; MIB as usize]).unwrap();
+    partial.write_at(7 * MIB, &[2; MIB as usize]).unwrap();
+    for chunk in (0..1024).filter(|chunk| *chunk != 7) {
+        partial.clear(chunk * MIB, MIB as usize).unwrap();
+    }
+    partial.clear(1024 * MIB, 7).unwrap();
+    let placed = intake.commit(vec![partial.complete(size).unwrap()]).pop().unwrap().1.unwrap();
+    let about = fs::metadata(&placed.path).unwrap();
+    assert_eq!(about.len(), size);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&about) * 512 < 2 * MIB);
+    let (mut expected, content) = (vec![0; size as usize], fs::read(&placed.path).unwrap());
+    expected[7 * MIB as usize..][..MIB as usize].fill(2);
+    assert!(content == expected);
+}
+
+#[test]
+fn d09_more_data_than_a_sparse_file_was_said_to_have_stops_before_the_disk_is_full() {
+    let Some(disk) = SmallDisk::mount(64) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let entry = PlannedEntry { holes: 1023 * MIB, ..file(0, "a", 1024 * MIB) };
+    let intake = receive_folder.begin(vec![entry], IfExists::Rename).unwrap();
+    let partial = intake.open_partial(0).unwrap();
+    // From the end to the start: how far into the file it is says nothing.
+    let full = (0..1024).rev().find_map(|chunk| partial.write_at(chunk * MIB, &[1; MIB as usize]).err()).unwrap();
+    assert!(matches!(full, StoreError::DiskFull { .. }), "{full}");
+    assert!(receive_folder.free_bytes().unwrap() > 0);
+}
+
+#[test]
 fn r12_a_disk_that_becomes_read_only_is_told_and_works_again_after() {
     let Some(disk) = SmallDisk::mount(8) else { return skipped("no tmpfs can be mounted here") };
     let receive_folder = Folder::open(disk.place.path()).unwrap();

@@ -252,8 +252,14 @@ fn a_stopped_lane_ends_at_its_next_step() {
 #[test]
 fn a_claimed_exabyte_is_refused_before_it_costs_anything() {
     let folder = tempfile::tempdir().unwrap();
-    let entry =
-        PlannedEntry { id: 0, path: path("huge"), kind: PlannedKind::File, size: Some(10u64.pow(18)), modified: None };
+    let entry = PlannedEntry {
+        id: 0,
+        path: path("huge"),
+        kind: PlannedKind::File,
+        size: Some(10u64.pow(18)),
+        holes: 0,
+        modified: None,
+    };
     let refused = Folder::open(folder.path()).unwrap().begin(vec![entry], IfExists::Rename);
     assert!(matches!(refused.err(), Some(StoreError::NoSpaceFor { .. })));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

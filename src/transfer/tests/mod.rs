@@ -184,6 +184,7 @@ impl Receiver {
             path: path(&format!("f{id}")),
             kind: PlannedKind::File,
             size: *size,
+            holes: 0,
             modified: None,
         });
         Receiver::planned(plan.collect(), most)

@@ -15,11 +15,11 @@ fn longest(cap: usize) -> String {
 
 fn longest_entry() -> Entry {
     let modified = Some(Modified { seconds: i64::MIN, nanos: 999_999_999 });
-    Entry { kind: EntryKind::File, path: longest(PATH_CAP), size: None, modified }
+    Entry { kind: EntryKind::File, path: longest(PATH_CAP), size: None, holes: 0, modified }
 }
 
 fn shortest_entry() -> Entry {
-    Entry { kind: EntryKind::File, path: String::new(), size: Some(0), modified: None }
+    Entry { kind: EntryKind::File, path: String::new(), size: Some(0), holes: 0, modified: None }
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     ];
     (kind_and_size, text(PATH_CAP), option::of(modified)).prop_map(|((kind, size), path, modified)| Entry {
         kind,
+        holes: if kind == EntryKind::File { size.map_or(0, |size| size / 3) } else { 0 },
         path,
         size,
         modified,
@@ -129,7 +130,10 @@ fn codec(part: Option<prop::sample::Index>, len: u64) -> Codec {
 
 fn chunk() -> impl Strategy<Value = Chunk> {
     (any::<u32>(), 0..u64::MAX / CHUNK_LEN, 1..=CHUNK_LEN as u32, option::of(any::<prop::sample::Index>())).prop_map(
-        |(id, index, len, part)| Chunk { id, offset: index * CHUNK_LEN, len, codec: codec(part, u64::from(len)) },
+        |(id, index, len, part)| {
+            let codec = if id % 5 == 0 { Codec::Zeros } else { codec(part, u64::from(len)) };
+            Chunk { id, offset: index * CHUNK_LEN, len, codec }
+        },
     )
 }
 

@@ -179,7 +179,11 @@ impl Told for Page {
                 EntryKind::Text => "text",
             };
             let modified = entry.modified.map(|time| json!({ "seconds": time.seconds, "nanos": time.nanos }));
-            json!({ "kind": kind, "path": entry.path, "size": entry.size, "modified": modified })
+            let mut told = json!({ "kind": kind, "path": entry.path, "size": entry.size, "modified": modified });
+            if entry.holes > 0 {
+                told["holes"] = entry.holes.into();
+            }
+            told
         });
         json!({ "first": self.first, "entries": entries.collect::<Vec<_>>() })
     }
@@ -217,6 +221,7 @@ impl Told for Codec {
         match self {
             Codec::Raw => "raw".into(),
             Codec::Zstd { packed } => json!({ "zstd": packed }),
+            Codec::Zeros => "zeros".into(),
         }
     }
 }
