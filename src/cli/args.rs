@@ -91,6 +91,9 @@ pub(super) struct Receive {
     /// How the port is open.
     #[command(flatten)]
     pub(super) hosting: Hosting,
+    /// Hold a room for messages and files beside it; with `--from`, join that of the outbox
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with = "stdout", env = "QRDROP_CHAT")]
+    pub(super) chat: bool,
     /// Leave after the first finished transfer
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_ONCE")]
     pub(super) once: bool,
@@ -186,6 +189,9 @@ pub(super) struct Send {
     /// Go on after somebody has fetched everything
     #[arg(value_parser = BoolishValueParser::new(), long, env = "QRDROP_KEEP")]
     pub(super) keep: bool,
+    /// Hold a room for messages and files beside it; with a receiver, join the one there
+    #[arg(value_parser = BoolishValueParser::new(), long, conflicts_with_all = ["all", "classic"], env = "QRDROP_CHAT")]
+    pub(super) chat: bool,
     /// How the port is open while others may fetch.
     #[command(flatten)]
     pub(super) hosting: Hosting,

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::args::{Common, Receive};
+use super::chat::{Means, beside};
 use super::{
-    Done, Ended, disk, interruptions, made, network, open_devices, open_state, shown_name, target, unless_interrupted,
+    Ended, Ways, disk, interruptions, made, network, open_devices, open_state, shown_name, target, unless_interrupted,
     unusable,
 };
-use crate::events::{ExitCode, Reporter};
+use crate::events::ExitCode;
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::session::Fetcher;
@@ -16,13 +19,7 @@ use crate::transfer::Outlet;
 use crate::ui::Ui;
 
 /// Fetches everything from the outbox that `from` names.
-pub(super) async fn run(
-    receive: &Receive,
-    from: &str,
-    common: &Common,
-    ui: &Arc<Ui>,
-    reporter: &Arc<dyn Reporter>,
-) -> Ended {
+pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc<Ui>, ways: &Ways) -> Ended {
     let interrupted = interruptions(ui);
     let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
     open_state(common)?;
@@ -47,9 +44,25 @@ pub(super) async fn run(
         outlet: receive.stdout.then(|| Arc::new(Outlet::new(std::io::stdout()))),
         retry: receive.retry,
         source,
-        reporter: Arc::clone(reporter),
+        reporter: Arc::clone(&ways.incoming),
+        met: watch::Sender::default(),
     };
-    fetcher.fetch(&outbox.target, interrupted.clone()).await?;
-    unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
-    Ok(Done::well("everything is here"))
+    let means = match receive.chat {
+        true => {
+            let expose = receive.hosting.expose;
+            let means = Means::new(common, ui, ways, &receive.folder, expose, interrupted.clone())?;
+            Some(means.known_by(&fetcher.identity))
+        }
+        false => None,
+    };
+    let (met, target) = (fetcher.met.subscribe(), &outbox.target);
+    let fetching = {
+        let interrupted = interrupted.clone();
+        async move { fetcher.fetch(target, interrupted).await }
+    };
+    let done = beside(means, target, met, fetching, "everything is here").await?;
+    if done.code == ExitCode::Ok {
+        unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
+    }
+    Ok(done)
 }

@@ -263,6 +263,7 @@ fn advertise(invitation: &Invitation<'_>, hosted: &Hosted) -> Option<Advert> {
         candidates: invitation.found.clone(),
         classic: hosted.takes_classic(),
         kind: hosted.kind(),
+        room: invitation.host.room().is_some(),
     };
     match Advert::start(info) {
         Ok(advert) => {
@@ -420,6 +421,12 @@ impl Attending {
         let deadline = invitation.hosting.timeout.map(|timeout| Instant::now() + timeout);
         let mut edition = host.edition();
         let mut otherwise = pin!(otherwise);
+        let (room, mut done) = (host.room(), false);
+        let mut emptied = pin!(async {
+            if let Some(room) = &room {
+                room.emptied().await;
+            }
+        });
         loop {
             let renewal = host.next_renewal().map(Instant::from_std);
             let discoverable = self.advert.is_some();
@@ -428,8 +435,11 @@ impl Attending {
                     tokio::spawn(self.hosted.clone().serve(self.web.clone(), arrival));
                 }
                 Some(ended) = self.endings.recv() => {
-                    if let Some(left) = self.outcomes.add(&ended) {
-                        return left;
+                    match self.outcomes.add(&ended) {
+                        // Who is still in the room may go on talking.
+                        Some(Left::Done) if room.is_some() => done = true,
+                        Some(left) => return left,
+                        None => {}
                     }
                 }
                 Some(key) = keys.recv() => match key {
@@ -458,6 +468,7 @@ impl Attending {
                 () = until(renewal) => {}
                 () = host.changed() => {}
                 () = until(deadline), if !host.was_visited() => return Left::NobodyCame,
+                () = &mut emptied, if done => return Left::Done,
                 came = &mut otherwise => return Left::Otherwise(came),
                 _ = self.interrupted.wait_for(|interrupted| *interrupted) => return Left::Asked,
             }

@@ -17,7 +17,6 @@ mod whereabouts;
 
 use std::ffi::OsString;
 use std::future::ready;
-use std::path::PathBuf;
 use std::sync::Arc;
 #[cfg(unix)]
 use std::task::Poll;
@@ -33,7 +32,7 @@ use crate::pairing::{Identity, PairingError, leave_no_dump};
 use crate::session::{Devices, DevicesError, Memory};
 use crate::store::{StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
-use args::{Cli, Command, Common, Receive};
+use args::{Chat, Cli, Command, Common, Receive, Send};
 use settings::Parsed;
 
 /// Runs the command line `arguments`, the program's name first, and returns what the process exits with.
@@ -95,31 +94,31 @@ async fn dispatch(parsed: Parsed) -> ExitCode {
 
 async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
     let Cli { command, common } = cli;
-    let automation = Arc::new(automation(&command, ui)?);
+    let (automation, other) = (Arc::new(automation(&command, ui)?), Arc::new(the_other_way(&command, ui)?));
     let reporter: Arc<dyn Reporter> = automation.clone();
+    let ways = match command {
+        Command::Send(_) => Ways { incoming: other.clone(), outgoing: automation.clone() },
+        _ => Ways { incoming: automation.clone(), outgoing: other.clone() },
+    };
     let ended = match command {
         Command::Receive(receive) if receive.stdout && common.json => {
             let message = "standard output can't hold both the file and what is told of it";
             Err(failed(Failure::new(ExitCode::Usage, message, "leave out `--json`; `--log` says it in a file")))
         }
         Command::Receive(receive) => match receive.from.clone() {
-            Some(from) => fetch::run(&receive, &from, &common, ui, &reporter).await,
-            None => receive::run(receive, &common, ui, &reporter).await,
+            Some(from) => fetch::run(&receive, &from, &common, ui, &ways).await,
+            None => receive::run(receive, &common, ui, &ways).await,
         },
-        Command::Send(send) => send::run(send, &common, ui, &reporter).await,
+        Command::Send(send) => send::run(send, &common, ui, &ways).await,
         Command::List(list) => list::run(list, &common, ui).await,
-        Command::Chat(chat) => {
-            let outgoing = Arc::new(logging(chat.hosting.log.clone(), Way::Out, ui)?);
-            let ended = chat::run(chat, &common, ui, &reporter, outgoing.clone()).await;
-            outgoing.finish(ready(())).await;
-            ended
-        }
+        Command::Chat(chat) => chat::run(chat, &common, ui, &ways).await,
         Command::Devices(devices) => devices::run(devices, &common, ui),
         Command::Doctor(doctor) => doctor::run(doctor, &common, ui).await,
         Command::Completions(completions) => Ok(definitions::print(&definitions::completions(completions.shell), ui)),
         Command::Man => Ok(definitions::print(&definitions::manual_page(), ui)),
     };
     let done = told(ended, &*reporter);
+    other.finish(ready(())).await;
     automation.finish(async { Signals::install().next().await }).await;
     Ok(done)
 }
@@ -146,9 +145,16 @@ fn automation(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
         .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
 }
 
-/// The log alone, of transfers that go the other way than those of the rest of the command.
-fn logging(log: Option<PathBuf>, way: Way, ui: &Arc<Ui>) -> Result<Automation, Failed> {
-    let rules = Rules { log: log.map(|path| (path, way)), on_stored: None };
+/// The log alone, of transfers that go the other way than those of the rest of `command`, as they do in a room.
+fn the_other_way(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
+    let log = match command {
+        Command::Receive(Receive { chat: true, hosting, .. }) | Command::Chat(Chat { hosting, .. }) => {
+            hosting.log.clone().map(|path| (path, Way::Out))
+        }
+        Command::Send(Send { chat: true, hosting, .. }) => hosting.log.clone().map(|path| (path, Way::In)),
+        _ => None,
+    };
+    let rules = Rules { log, on_stored: None };
     Automation::new(ui.clone(), |_| (), rules)
         .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
 }
@@ -164,6 +170,14 @@ fn told(ended: Ended, reporter: &dyn Reporter) -> Done {
 
 /// How a command ends; of a failure that was not told yet, the transfer it is about, if any, and why.
 type Ended = Result<Done, Failed>;
+
+/// Where it is told what becomes of transfers.
+struct Ways {
+    /// Of those that come in, and everything that is no transfer.
+    incoming: Arc<dyn Reporter>,
+    /// Of those that go out.
+    outgoing: Arc<dyn Reporter>,
+}
 
 /// A failure and the transfer it is about, if any.
 type Failed = (Option<String>, Failure);

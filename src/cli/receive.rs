@@ -1,16 +1,16 @@
 //! `qrdrop receive`: a folder that others may send to.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::args::{Common, Receive};
+use super::chat::{Means, OwnSeat, Stay, interrupted_while_busy, left, left_by, talked};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
-use super::{Done, Ended, disk, interruptions, open_state, unless_interrupted};
-use crate::events::{ExitCode, Failure, Reporter};
+use super::{Done, Ended, Ways, disk, interruptions, open_state, unless_interrupted};
+use crate::events::{ExitCode, Failure};
 use crate::names::human_bytes;
-use crate::session::{Classic, Inbox, InboxRules, Waiting, waiting};
+use crate::session::{Classic, Inbox, InboxRules, RoomHost, Waiting, waiting};
 use crate::store::Folder;
 use crate::transfer::Outlet;
 use crate::ui::Ui;
@@ -18,7 +18,7 @@ use crate::web::{Share, Web};
 use crate::wire::Role;
 
 /// Receives until it is told to leave, or has done what `--once` asks.
-pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
+pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, ways: &Ways) -> Ended {
     let interrupted = interruptions(ui);
     let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
     match folder.clean() {
@@ -37,7 +37,7 @@ pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, rep
     receive.hosting.no_web |= receive.stdout;
     let hosting = &receive.hosting;
     let known = known.as_ref().map(|key| key.as_slice());
-    let door = Door::open(hosting, common, ui, reporter, Role::Inbox, once, known)?;
+    let door = Door::open(hosting, common, ui, &ways.incoming, Role::Inbox, once, known)?;
     let rules = InboxRules {
         yes: hosting.yes.map(Into::into),
         if_exists: receive.if_exists.into(),
@@ -50,34 +50,40 @@ pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, rep
         true => "standard output".to_owned(),
     };
     let inbox = Inbox::new(Arc::clone(&door.host), folder, rules, memory);
+    let mut seat = match receive.chat {
+        true => {
+            let means = Means::new(common, ui, ways, &receive.folder, hosting.expose, interrupted.clone())?;
+            let room = RoomHost::new(Arc::clone(&door.host), hosting.yes.map(Into::into));
+            Some(OwnSeat::take(room, &door, means))
+        }
+        false => None,
+    };
     let web = Web::new(Share::Inbox(Arc::clone(&inbox)), hosting.https);
     let display = Display {
         directory: Some(directory),
         offers: None,
-        advice: match hosting.no_web {
-            false => "a phone: point its camera at the code. a computer: `qrdrop send FILE`",
-            true => "on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code",
+        advice: match (hosting.no_web, receive.chat) {
+            (false, false) => "a phone: point its camera at the code. a computer: `qrdrop send FILE`",
+            (false, true) => "a phone: point its camera at the code. a computer: `qrdrop send FILE --chat`",
+            (true, false) => "on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code",
+            (true, true) => "on another computer: `qrdrop send FILE --chat`, or `qrdrop chat --to LINK`",
         },
     };
-    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: once, single_keys: true, display };
-    let attended = door.attend(purpose, interrupted.clone(), std::future::pending::<Infallible>()).await?;
+    let single_keys = seat.is_none();
+    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: once, single_keys, display };
+    let attended = door.attend(purpose, interrupted.clone(), talked(&mut seat)).await?;
+    let Stay { busy, lost, .. } = left_by(seat).await;
     if matches!(attended.left, Left::Done) {
         unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
     }
     Ok(match attended.left {
-        Left::Done => Done::well("the transfer is finished"),
+        Left::Done if lost.is_none() => Done::well("the transfer is finished"),
         Left::GivenUp(code) if outlet.is_some_and(|outlet| outlet.has_begun()) => {
             Done::with(code, "what was written to standard output is not the whole file")
         }
         Left::GivenUp(code) => Done::with(code, "pairing failed"),
-        Left::Otherwise(never) => match never {},
-        Left::Asked if attended.under_way => {
-            Done::with(ExitCode::Interrupted, "interrupted while something was under way")
-        }
-        Left::Asked => match attended.failed {
-            Some(code) => Done::with(code, "left with a failed transfer"),
-            None => Done::well("left"),
-        },
+        Left::Asked | Left::Otherwise(()) if attended.under_way || busy => interrupted_while_busy(),
+        Left::Asked | Left::Otherwise(()) | Left::Done => left(lost.or(attended.failed)),
         Left::NobodyCame => {
             let hint = format!("start again, or raise `--timeout`; {POINTER}");
             return Err((None, Failure::new(ExitCode::Nobody, "nobody came in time", hint)));

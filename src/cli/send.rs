@@ -8,19 +8,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::args::{Common, Send};
+use super::chat::{Means, OwnSeat, Stay, beside, interrupted_while_busy, left, left_by};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose, is_seen};
 use super::optimizing::{self, Ready};
 use super::target::{self, Receiver};
 use super::{
-    Done, Ended, Failed, disk, failed, interruptions, made, network, open_devices, open_state, shown_name, unusable,
+    Done, Ended, Failed, Ways, disk, failed, interruptions, made, network, open_devices, open_state, shown_name,
+    unusable,
 };
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::{human_bytes, inert};
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::optimize::Wishes;
-use crate::session::{ClassicSender, Devices, Known, Memory, Outbox, OutboxRules, Sender, check_text};
+use crate::session::{ClassicSender, Devices, Known, Memory, Outbox, OutboxRules, RoomHost, Sender, check_text};
 use crate::store::{LeftOut, SourceEntry, SourceKind, Spool, Walk, WalkOptions, walk};
 use crate::transfer::{Brake, Manner, Piped, TAKERS, Taker};
 use crate::ui::Ui;
@@ -28,7 +30,7 @@ use crate::web::{Share, Web};
 use crate::wire::Role;
 
 /// Sends to one receiver, or lets others fetch.
-pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Arc<dyn Reporter>) -> Ended {
+pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, ways: &Ways) -> Ended {
     let interrupted = interruptions(ui);
     let memory = open_state(common)?;
     let devices = open_devices(common, send.hosting.remember)?;
@@ -47,6 +49,10 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
             "put the link into a file, and name it with `--to @FILE`",
         )));
     }
+    if send.chat && (!piped.is_empty() || send.to.iter().any(|to| to == "-")) {
+        let message = "with `--chat`, standard input is what is said";
+        return Err(failed(Failure::new(ExitCode::Usage, message, "name files, and the link with `--to @FILE`")));
+    }
     let walked = tokio::task::spawn_blocking(move || walk(&paths, &options)).await;
     let walked =
         walked.map_err(|_| failed(Failure::new(ExitCode::Internal, "the sources could not be listed", "report it")))?;
@@ -59,7 +65,9 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         let message = format!("{count} could not be read, first `{}`: {}", shown(first), first.reason);
         Failure::new(ExitCode::Local, message, "everything else was sent; check its permissions")
     });
-    let mut sending = Sending { send: &send, common, ui, reporter, memory, devices, known, interrupted, piped: None };
+    let reporter = &ways.outgoing;
+    let mut sending =
+        Sending { send: &send, common, ui, ways, reporter, memory, devices, known, interrupted, piped: None };
     let mut spooled = None;
     if !piped.is_empty() {
         // What is to be made smaller has to be there whole.
@@ -72,6 +80,10 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, reporter: &Ar
         }
     }
     let several = send.all || send.to.len() > 1;
+    if send.chat && several {
+        let message = "`--chat` is for one room at a time";
+        return Err(failed(Failure::new(ExitCode::Usage, message, "name one receiver with `--to`")));
+    }
     let named = if several { None } else { sending.named().await? };
     if named.is_none() && !several {
         sending.is_seen()?;
@@ -113,6 +125,7 @@ struct Sending<'a> {
     send: &'a Send,
     common: &'a Common,
     ui: &'a Arc<Ui>,
+    ways: &'a Ways,
     reporter: &'a Arc<dyn Reporter>,
     memory: Memory,
     devices: Devices,
@@ -184,8 +197,10 @@ impl Sending<'_> {
         }
         let left_out = left_out(&walked);
         let sender = self.sender(Arc::new(walked.entries), left_out, self.manner())?;
-        sender.send(&receiver.target, None, self.interrupted.clone()).await?;
-        Ok(Done::well("everything is sent"))
+        let means = self.means()?.map(|means| means.known_by(&sender.identity));
+        let (met, target, interrupted) = (sender.met.subscribe(), &receiver.target, self.interrupted.clone());
+        let sending = async move { sender.send(target, None, interrupted).await };
+        beside(means, target, met, sending, "everything is sent").await
     }
 
     /// Sends to each at its own pace. What is read for one of them is there for all.
@@ -256,7 +271,17 @@ impl Sending<'_> {
             memory: self.memory.clone(),
             source: self.source()?,
             reporter: Arc::clone(self.reporter),
+            met: watch::Sender::default(),
         })
+    }
+
+    /// What this end brings into a room, if it wants to talk.
+    fn means(&self) -> Result<Option<Means>, Failed> {
+        if !self.send.chat {
+            return Ok(None);
+        }
+        let (here, expose) = (Path::new("."), self.send.hosting.expose);
+        Means::new(self.common, self.ui, self.ways, here, expose, self.interrupted.clone()).map(Some)
     }
 
     fn manner(&self) -> Manner {
@@ -312,34 +337,48 @@ impl Sending<'_> {
             self.memory.outbox(&walked.entries, self.send.text.as_deref()).map_err(|error| disk(&error))?;
         let known = known.as_ref().map(|key| key.as_slice());
         let door = Door::open(hosting, self.common, ui, self.reporter, Role::Outbox, false, known)?;
-        let display =
-            Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice: ADVICE };
+        let advice = if self.send.chat { TALKING_ADVICE } else { ADVICE };
+        let display = Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice };
         let yes = hosting.yes.map(Into::into);
+        let mut seat = self.means()?.map(|means| {
+            let room = RoomHost::new(Arc::clone(&door.host), yes);
+            OwnSeat::take(room, &door, means)
+        });
         let rules = OutboxRules { yes, keep: self.send.keep, manner: self.manner() };
-        let (entries, left) = (Arc::new(walked.entries.clone()), left_out(&walked));
-        let outbox = Outbox::new(Arc::clone(&door.host), entries, left, self.send.text.clone(), rules, memory);
+        let (entries, left_out) = (Arc::new(walked.entries.clone()), left_out(&walked));
+        let outbox = Outbox::new(Arc::clone(&door.host), entries, left_out, self.send.text.clone(), rules, memory);
         let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);
         let purpose = Purpose {
             hosted: Hosted::Outbox(Arc::clone(&outbox)),
             web,
             first_ends: !self.send.keep,
-            single_keys: true,
+            single_keys: seat.is_none(),
             display,
         };
-        let attended = door.attend(purpose, self.interrupted.clone(), self.picked()).await?;
+        // Who types lines has no list to choose from.
+        let otherwise = async {
+            match &mut seat {
+                Some(seat) => {
+                    seat.talk().await;
+                    None
+                }
+                None => Some(self.picked().await),
+            }
+        };
+        let attended = door.attend(purpose, self.interrupted.clone(), otherwise).await?;
+        let Stay { busy, lost, .. } = left_by(seat).await;
         let nobody = |message: &str, hint: &str| Err(failed(Failure::new(ExitCode::Nobody, message, hint)));
         if attended.succeeded && attended.failed.is_none() {
             outbox.forget();
         }
         match attended.left {
+            Left::Asked | Left::Otherwise(None) if attended.under_way || busy => Ok(interrupted_while_busy()),
+            Left::Done | Left::Asked | Left::NobodyCame | Left::Otherwise(None) if lost.is_some() => Ok(left(lost)),
             Left::Done => Ok(Done::well("everything was fetched")),
             Left::GivenUp(code) => Ok(Done::with(code, "pairing failed")),
-            Left::Otherwise(receiver) => self.to(walked, &receiver?).await,
-            Left::Asked if attended.under_way => {
-                Ok(Done::with(ExitCode::Interrupted, "interrupted while something was under way"))
-            }
-            Left::Asked | Left::NobodyCame if attended.succeeded => Ok(Done::well("left")),
-            Left::Asked => {
+            Left::Otherwise(Some(receiver)) => self.to(walked, &receiver?).await,
+            Left::Asked | Left::NobodyCame | Left::Otherwise(None) if attended.succeeded => Ok(left(None)),
+            Left::Asked | Left::Otherwise(None) => {
                 nobody("nobody has fetched everything", "leave it running until somebody has, or use `--to`")
             }
             Left::NobodyCame => nobody("nobody came in time", &format!("start again, or raise `--timeout`; {POINTER}")),
@@ -362,6 +401,9 @@ impl Sending<'_> {
 
 /// What to do on the other device.
 const ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop receive --from LINK`";
+
+/// The same where there is a room too.
+const TALKING_ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop receive --from LINK --chat`";
 
 fn offers(walked: &Walk, text: bool) -> String {
     let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();

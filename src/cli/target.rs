@@ -103,11 +103,11 @@ pub(super) async fn named(text: &str, wanted: Kind, only: Option<&str>, known: &
     let is_device = |found: &Found| device.as_ref().is_some_and(|(_, mark)| *mark == found.id);
     let is_meant = |found: &Found| found.is_called(text) || is_device(found);
     let enough = |found: &[Found]| match device {
-        Some(_) => found.iter().any(|found| found.kind == wanted && is_device(found)),
+        Some(_) => found.iter().any(|found| found.serves(wanted) && is_device(found)),
         None => !found.is_empty(),
     };
     let found = search(is_meant, enough, NAME_WAIT, only).await.map_err(|error| network(ExitCode::Nobody, &error))?;
-    let (meant, others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.kind == wanted);
+    let (meant, others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.serves(wanted));
     if let (Some((device, _)), Some(other)) = (&device, meant.first()) {
         if let Some(receiver) = Receiver::remembered(device, &meant) {
             return Ok(receiver);

@@ -114,6 +114,11 @@ impl Room {
         self.find(key).is_some()
     }
 
+    /// Whether nobody is in it but the host.
+    pub fn is_empty(&self) -> bool {
+        self.guests.len() == 1
+    }
+
     /// The host's own seat: everything from the beginning.
     pub fn own(&self) -> Entered {
         let host = &self.guests[&0];

@@ -24,7 +24,7 @@ use crate::pairing::code::{Committed, SixDigits};
 use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Inside};
 use crate::pairing::{Binding, LinkKind};
-use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, VERSION};
+use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, Role, VERSION};
 
 /// Comparisons of codes that may wait for a person at once. Strangers can start them, and one prompt shows at a time.
 const MOST_COMPARISONS: usize = 4;
@@ -77,7 +77,7 @@ pub(super) enum Caller {
 pub(super) type Awaited<'a> = &'a (dyn Fn(&[u8; 16]) -> Option<Returning> + Sync);
 
 /// Takes an arrival of the native dialect to the point where a guest has its say. Lanes of a session begin their work,
-/// and who only knocked is forgotten: `None`.
+/// whoever wants to talk is served to its end if this host holds a room, and who only knocked is forgotten: `None`.
 pub(super) async fn answer(
     host: &Host,
     arrival: Arrival,
@@ -86,7 +86,10 @@ pub(super) async fn answer(
 ) -> Result<Option<Caller>, SessionError> {
     let address = arrival.peer.ip();
     match enter(host, arrival, awaited, leaving).await {
-        Ok(Entrance::Guest(guest)) => Ok(Some(Caller::Guest(guest))),
+        Ok(Entrance::Guest(guest)) => match host.room().filter(|_| guest.role == Role::Joins) {
+            Some(room) => room.serve_guest(*guest, leaving).await.map(|()| None),
+            None => Ok(Some(Caller::Guest(guest))),
+        },
         Ok(Entrance::Browser(visitor)) => Ok(Some(Caller::Browser(visitor))),
         Ok(Entrance::Lane(handle, stream)) => handle.run(*stream).map(|()| None),
         // A stranger who only knocked and left is not worth a person's attention.
@@ -165,7 +168,11 @@ pub(super) async fn enter(
             let theirs: Hello = conn.expect().await?;
             let mut peer = named(&binding.client, address, &theirs);
             let bond = recognise(&host.devices, &binding.client, &theirs, &mut peer)?;
-            conn.send(&hello(host.role, &host.name, &host.devices)).await?;
+            let mut ours = hello(host.role, &host.name, &host.devices);
+            if host.room().is_some() {
+                ours.features |= Hello::ROOM;
+            }
+            conn.send(&ours).await?;
             Ok((theirs.role, peer, bond))
         });
         hellos.await.unwrap_or(Err(SessionError::TooSlow))
@@ -182,6 +189,10 @@ pub(super) async fn enter(
         (Bond::Lasting | Bond::Passing, standing) => standing,
     };
     host.introduce(peer.clone(), standing.label);
+    // The key of a transfer of before says only whose transfer it is.
+    if role != Role::Joins && returning.is_none() && host.room().is_some() {
+        host.greet(binding.client, standing);
+    }
     Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role, bond, binding, lane_secret, returning })))
 }
 

@@ -31,6 +31,9 @@ pub enum SessionError {
     /// The host is there for something else.
     #[error("{}", found(*.0))]
     Mismatch(Role),
+    /// The host holds no room.
+    #[error("there is no room there")]
+    NoRoom(Role),
     /// The host's key is not the one in the link.
     #[error("the device that answers does not hold the key of the invitation")]
     WrongKey,
@@ -180,7 +183,7 @@ impl SessionError {
             SessionError::CodeDiffers(_) => (RefuseCode::CodeDiffers, self.to_string()),
             SessionError::Store(error) if error.is_disk_full() => (RefuseCode::DiskFull, error.for_peer().to_owned()),
             SessionError::Store(error) => (RefuseCode::Storage, error.for_peer().to_owned()),
-            SessionError::Mismatch(_) => (RefuseCode::Role, "this is not what it came for".to_owned()),
+            SessionError::Mismatch(_) | SessionError::NoRoom(_) => (RefuseCode::Role, "this is not what it came for".to_owned()),
             SessionError::Declined(refuse) => return Some(refuse.clone()),
             SessionError::Interrupted => (RefuseCode::Cancelled, "the other side has left".to_owned()),
             SessionError::Cut(_)
@@ -226,6 +229,7 @@ impl SessionError {
             ),
             SessionError::Refused(refuse) | SessionError::Declined(refuse) => refused(refuse),
             SessionError::Mismatch(role) => (ExitCode::Refused, what_for(*role)),
+            SessionError::NoRoom(role) => (ExitCode::Refused, with_chat(*role)),
             SessionError::WrongKey => (
                 ExitCode::Pairing,
                 "nothing was said; another device has this address now, or someone is in between: scan the code again",
@@ -257,6 +261,15 @@ fn what_for(role: Role) -> &'static str {
         Role::Inbox => "send there with `qrdrop send --to`",
         Role::Outbox => "fetch from there with `qrdrop receive --from`",
         _ => "look at what the other side is running",
+    }
+}
+
+/// How a host of this kind is started with a room.
+fn with_chat(role: Role) -> &'static str {
+    match role {
+        Role::Inbox => "that is an inbox: start it with `qrdrop receive --chat`",
+        Role::Outbox => "that is an outbox: start it with `qrdrop send --chat`",
+        _ => "start one there with `qrdrop chat`",
     }
 }
 

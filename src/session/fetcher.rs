@@ -15,7 +15,7 @@ use super::offer::Manifest;
 use super::opening::part;
 use super::receiving::{Receiving, Shelf, hear_offer, within_limits};
 use super::returning::{About, ResumeHash, begun_with};
-use super::visit::{Errand, Target, Visit};
+use super::visit::{Errand, Met, Target, Visit};
 use crate::events::{Event, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
 use crate::store::{Folder, IfExists};
@@ -44,6 +44,8 @@ pub struct Fetcher {
     pub source: Option<IpAddr>,
     /// Where it is told.
     pub reporter: Arc<dyn Reporter>,
+    /// Whom this end has met, for whoever wants to talk there too.
+    pub met: watch::Sender<Option<Met>>,
 }
 
 impl Fetcher {
@@ -69,6 +71,7 @@ impl Fetcher {
         let begun = |key: &Fingerprint| begun_with(&self.folder, key).map(|(hash, _)| hash);
         let visit = unless_leaving(&mut leaving, errand.visit(target, begun));
         let mut visit = visit.await.map_err(|error| (None, error.failure()))?;
+        self.met.send_replace(Some(visit.met()));
         let mut before: Option<Before> = None;
         loop {
             let home = visit.home();

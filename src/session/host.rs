@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -15,10 +15,14 @@ use super::consent::{Consent, Standing, refusal};
 use super::devices::Devices;
 use super::error::SessionError;
 use super::lanes::LaneRegistry;
+use super::room_host::RoomHost;
 use crate::events::{Event, ExitCode, Label, Peer, Reporter};
 use crate::pairing::code::Mismatches;
 use crate::pairing::{Fingerprint, Identity, Invitation, LinkKind, TokenBook, tls};
 use crate::wire::{RefuseCode, Role};
+
+/// How long whoever has paired may take to come into the room by its key: it does so at once.
+const GREETED: Duration = Duration::from_secs(60);
 
 /// How often strangers who failed before anything was accepted are told of, at most: a person or a script learns of
 /// it, and a flood of them buries nothing else.
@@ -37,7 +41,9 @@ pub struct Host {
     pub(super) comparing: Mutex<HashSet<IpAddr>>,
     pub(super) lanes: LaneRegistry,
     /// Keys that may come back without a token for as long as this host runs, and what they are worth.
-    known: Mutex<HashMap<Fingerprint, Standing>>,
+    known: Mutex<HashMap<Fingerprint, Acquainted>>,
+    /// The room that is held here; its sessions hold this host.
+    room: OnceLock<Weak<RoomHost>>,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) name: String,
     pub(super) role: Role,
@@ -53,6 +59,18 @@ pub struct Host {
     ended: mpsc::UnboundedSender<Ended>,
     leaving: watch::Sender<bool>,
     changed: Notify,
+}
+
+/// A key that is known for as long as this host runs, or until then.
+struct Acquainted {
+    standing: Standing,
+    until: Option<Instant>,
+}
+
+impl Acquainted {
+    fn is_greeted(&self) -> bool {
+        self.until.is_some_and(|until| until > Instant::now())
+    }
 }
 
 /// How a transfer that a person or a flag had accepted came out.
@@ -87,6 +105,7 @@ impl Host {
             comparing: Mutex::default(),
             lanes: LaneRegistry::default(),
             known: Mutex::default(),
+            room: OnceLock::new(),
             identity,
             devices,
             reporter,
@@ -147,17 +166,38 @@ impl Host {
 
     /// What the holder of this key is worth, if it may come back without a token.
     pub(super) fn knows(&self, key: &Fingerprint) -> Option<Standing> {
-        lock(&self.known).get(key).copied()
+        let known = lock(&self.known);
+        let known = known.get(key).filter(|known| known.until.is_none() || known.is_greeted());
+        known.map(|known| known.standing)
     }
 
     /// Lets the holder of this key come back without a token.
     pub(super) fn know(&self, key: Fingerprint, standing: Standing) {
-        lock(&self.known).insert(key, standing);
+        lock(&self.known).insert(key, Acquainted { standing, until: None });
     }
 
-    /// Forgets the keys that `keep` does not want kept.
+    /// The same for a moment: whoever has paired for something else comes into the room by its key.
+    pub(super) fn greet(&self, key: Fingerprint, standing: Standing) {
+        let until = Some(Instant::now() + GREETED);
+        let mut known = lock(&self.known);
+        if known.get(&key).is_none_or(|known| known.until.is_some()) {
+            known.insert(key, Acquainted { standing, until });
+        }
+    }
+
+    /// Forgets the keys that `keep` does not want kept; those that were greeted, when the moment is over.
     pub(super) fn forget(&self, keep: impl Fn(&Fingerprint) -> bool) {
-        lock(&self.known).retain(|key, _| keep(key));
+        lock(&self.known).retain(|key, known| known.is_greeted() || keep(key));
+    }
+
+    /// The room that is held here, if one is.
+    pub(crate) fn room(&self) -> Option<Arc<RoomHost>> {
+        self.room.get()?.upgrade()
+    }
+
+    /// A room is held here from now on: one for as long as this host runs.
+    pub(super) fn hold(&self, room: &Arc<RoomHost>) {
+        let _ = self.room.set(Arc::downgrade(room));
     }
 
     /// Changes whenever the links have to be shown anew.

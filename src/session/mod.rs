@@ -58,4 +58,4 @@ pub use room_guest::RoomGuest;
 pub use room_host::RoomHost;
 pub use seat::{Heard, Over, Seat};
 pub use sender::Sender;
-pub use visit::Target;
+pub use visit::{Met, Target};

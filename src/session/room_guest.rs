@@ -15,7 +15,7 @@ use super::error::SessionError;
 use super::host::{raised, unless_leaving};
 use super::opening::part;
 use super::seat::{Heard, Legs, Over};
-use super::visit::{Errand, Target, Visit};
+use super::visit::{Errand, Met, Target, Visit};
 use crate::events::{Failure, Reporter};
 use crate::pairing::Identity;
 use crate::room::AWAY;
@@ -115,22 +115,23 @@ impl Stay {
 
 impl RoomGuest {
     /// Sits in the room at `target` until there is nothing more to say (`legs` are those of a dropped seat), the room is
-    /// closed, or `leaving` is raised.
+    /// closed, or `leaving` is raised. Where this end has `met` the host already, it comes in by its key, if it can.
     ///
     /// # Errors
     /// The failure, with the exit code that stands for it.
     pub async fn attend(
         &self,
         target: &Target,
+        met: Option<Met>,
         mut legs: Legs,
         mut leaving: watch::Receiver<bool>,
     ) -> Result<Over, Failure> {
-        let first = self.visit(target);
+        let first = self.first(target, met);
         let mut visit = unless_leaving(&mut leaving, first).await.map_err(|error| error.failure())?;
         let (host, mut stay) = (Target::Known(visit.address, visit.paired.binding.server), Stay::default());
         loop {
             let (local, met) = (visit.local, (!stay.begun).then(|| visit.acquaintance()));
-            let sat = match visit.must_be(Role::Room) {
+            let sat = match visit.met().must_hold_room() {
                 Ok(()) => self.sit(&mut visit.paired.conn, (local, met), &mut stay, &mut legs, &mut leaving).await,
                 Err(error) => Err(error),
             };
@@ -157,6 +158,14 @@ impl RoomGuest {
         let (role, source, reporter) = (Role::Joins, *source, &*self.reporter);
         let errand = Errand { identity, devices, name, role, source, reporter, retry: AWAY };
         errand.visit(target, |_| None).await
+    }
+
+    async fn first(&self, target: &Target, met: Option<Met>) -> Result<Visit, SessionError> {
+        let Some(Met { address, key, .. }) = met else { return self.visit(target).await };
+        match self.visit(&Target::Known(address, key)).await {
+            Err(SessionError::Refused(refuse)) if refuse.code == RefuseCode::Pairing => self.visit(target).await,
+            visited => visited,
+        }
     }
 
     /// Back to the same host, for as long as it keeps the seat; by the link, where it has forgotten it.

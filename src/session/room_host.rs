@@ -17,7 +17,7 @@ use super::seat::{Heard, Legs, Over};
 use crate::events::Peer;
 use crate::net::accept::{Arrival, Dialect};
 use crate::room::{Entered, Line, NotEntered, Pace, Room, Session, Unheard};
-use crate::wire::{Bye, Join, Kind, Ping, RefuseCode, Role, Say, Seen, Shared, frame};
+use crate::wire::{Bye, Join, Kind, Ping, RefuseCode, Say, Seen, Shared, frame};
 
 /// Between two writes to one member: a room in which much is said costs each member one call for many messages, and
 /// nobody sees the difference.
@@ -31,6 +31,9 @@ const TEND: Duration = Duration::from_secs(5);
 
 /// A page that waits for news asks again every 20 s; one that has not asked for this long sleeps or is closed.
 const PAGE_SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a room has to be empty before nobody is expected any more: who has sent something comes in to talk at once.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a member may take to read that the room is closed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -64,13 +67,15 @@ impl Page {
 }
 
 impl RoomHost {
-    /// Opens the room. Whoever has the code is let in; [`Level::Open`] lets everybody in without asking.
+    /// Opens the room at `host`, whatever else that is there for. Whoever has the code is let in; [`Level::Open`] lets everybody in without asking.
     pub fn new(host: Arc<Host>, yes: Option<Level>) -> Arc<RoomHost> {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         let room = Room::new(*host.identity.fingerprint().as_bytes(), &host.name, Instant::now(), now_ms);
         let last = watch::Sender::new(room.last());
-        Arc::new(RoomHost { host, room: Mutex::new(room), last, yes, pages: Mutex::default() })
+        let room = Arc::new(RoomHost { host, room: Mutex::new(room), last, yes, pages: Mutex::default() });
+        room.host.hold(&room);
+        room
     }
 
     /// Does something in the room, and has everybody look at what came of it.
@@ -86,6 +91,23 @@ impl RoomHost {
     /// What it shares with every hosting command.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Waits until nobody but the host's own person has been in the room for a while.
+    pub async fn emptied(&self) {
+        let mut last = self.last.subscribe();
+        loop {
+            last.borrow_and_update();
+            let is_empty = lock(&self.room).is_empty();
+            // An error of the channel would mean that the room is gone.
+            match is_empty {
+                true => match timeout(LINGER, last.changed()).await {
+                    Ok(_) => {}
+                    Err(_) => return,
+                },
+                false => _ = last.changed().await,
+            }
+        }
     }
 
     /// Sends a member out, for as long as the room lasts. No link that it may have is good any more.
@@ -148,7 +170,8 @@ impl RoomHost {
             Dialect::Classic { .. } => Err(is_a_room()),
             Dialect::Native => match answer(&self.host, arrival, &|_| None, &mut leaving).await {
                 Ok(Some(Caller::Browser(visitor))) => return Some(visitor),
-                Ok(Some(Caller::Guest(guest))) => self.serve_guest(*guest, &mut leaving).await,
+                // Whoever wants to talk is in the room already.
+                Ok(Some(Caller::Guest(guest))) => Err(part(guest.conn, is_a_room()).await),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             },
@@ -159,10 +182,12 @@ impl RoomHost {
         None
     }
 
-    async fn serve_guest(&self, mut guest: Guest, leaving: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
-        if guest.role != Role::Joins {
-            return Err(part(guest.conn, is_a_room()).await);
-        }
+    /// Serves a guest that wants to talk to its end.
+    pub(super) async fn serve_guest(
+        &self,
+        mut guest: Guest,
+        leaving: &mut watch::Receiver<bool>,
+    ) -> Result<(), SessionError> {
         let (entered, consent) = match unless_leaving(leaving, self.enter(&mut guest)).await {
             Ok(entered) => entered,
             Err(error) => return Err(part(guest.conn, error).await),

@@ -16,7 +16,7 @@ use super::opening::part;
 use super::parcel::{Parcel, check_text};
 use super::returning::Ticket;
 use super::sending::Sending;
-use super::visit::{Errand, Target, Visit};
+use super::visit::{Errand, Met, Target, Visit};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
 use crate::store::{SourceEntry, StateClaim};
@@ -49,6 +49,8 @@ pub struct Sender {
     pub source: Option<IpAddr>,
     /// Where it is told.
     pub reporter: Arc<dyn Reporter>,
+    /// Whom this end has met, for whoever wants to talk there too.
+    pub met: watch::Sender<Option<Met>>,
 }
 
 impl Sender {
@@ -83,6 +85,7 @@ impl Sender {
         };
         let visit = unless_leaving(&mut leaving, errand.visit(target, begun));
         let mut visit = visit.await.map_err(|error| (None, error.failure()))?;
+        self.met.send_replace(Some(visit.met()));
         let receiver = visit.paired.binding.server;
         let (ticket, claim) = match lock(&taken).take() {
             Some((ticket, claim)) => (ticket, Some(claim)),

@@ -44,6 +44,25 @@ pub enum Target {
     },
 }
 
+/// A host that has proven itself to this end.
+#[derive(Debug, Clone, Copy)]
+pub struct Met {
+    /// Where it was.
+    pub address: SocketAddr,
+    /// Its key.
+    pub key: Fingerprint,
+    role: Role,
+    holds_room: bool,
+}
+
+impl Met {
+    /// # Errors
+    /// It holds no room.
+    pub fn must_hold_room(&self) -> Result<(), SessionError> {
+        if self.holds_room { Ok(()) } else { Err(SessionError::NoRoom(self.role)) }
+    }
+}
+
 /// How a guest goes about its visits.
 pub(super) struct Errand<'a> {
     pub(super) identity: &'a Identity,
@@ -72,6 +91,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The guest's end of a control connection, and what it takes to open lanes beside it.
 pub(super) struct Visit {
     pub(super) paired: Paired<client::TlsStream<TcpStream>>,
+    /// Whether the host holds a room.
+    holds_room: bool,
     pub(super) address: SocketAddr,
     /// This end's address of the connection.
     pub(super) local: IpAddr,
@@ -90,6 +111,12 @@ impl Visit {
     pub(super) fn lane_way(&self) -> LaneWay {
         let Paired { binding, lane_secret, .. } = &self.paired;
         LaneWay { address: self.address, source: self.source, server: binding.server, secret: lane_secret.clone() }
+    }
+
+    /// Who it is, for whoever wants to talk there too.
+    pub(super) fn met(&self) -> Met {
+        let Visit { paired, holds_room, address, .. } = self;
+        Met { address: *address, key: paired.binding.server, role: paired.role, holds_room: *holds_room }
     }
 
     /// Where to come back to.
@@ -266,16 +293,16 @@ impl Errand<'_> {
             }
             let mut peer = named(&binding.server, address, &theirs);
             let bond = recognise(self.devices, &binding.server, &theirs, &mut peer)?;
-            Ok((theirs.role, peer, bond))
+            Ok((theirs.role, theirs.holds_room(), peer, bond))
         });
-        let (role, peer, bond) = match hellos.await.unwrap_or(Err(SessionError::Silent)) {
+        let (role, holds_room, peer, bond) = match hellos.await.unwrap_or(Err(SessionError::Silent)) {
             Ok(met) => met,
             Err(error) => return Err(part(conn, error).await),
         };
         let standing = Standing::VERIFIED;
         self.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
         let paired = Paired { conn, peer, standing, role, bond, binding, lane_secret, returning: None };
-        Ok(Visit { paired, address, local, source: self.source })
+        Ok(Visit { paired, holds_room, address, local, source: self.source })
     }
 }
 

@@ -157,6 +157,7 @@ impl Screen {
         if let Event::Text { transfer, text } = event
             && self.live
             && !self.quiet
+            && self.talk.is_none()
         {
             let who = self.transfers.find(transfer).map(|found| called(&found.offer.peer, 24));
             let from = who.map_or_else(String::new, |who| format!("from {who}"));
@@ -347,6 +348,7 @@ impl Screen {
     /// What is to be written.
     pub(super) fn work(&mut self, size: Size, now: Instant) -> Work {
         self.dirty = false;
+        self.talk = self.talk.take().filter(|talk| !talk.is_over());
         self.questions.tick(now);
         self.clipping = self.clipping.take().filter(|clipping| !clipping.is_over(now));
         if !self.live {

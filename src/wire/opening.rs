@@ -178,7 +178,7 @@ pub struct Hello {
     pub version: u16,
     /// What this end is there for.
     pub role: Role,
-    /// Optional abilities; a bit that this build doesn't know is ignored, none is defined in version 1.
+    /// Optional abilities; a bit that this build doesn't know is ignored.
     pub features: u32,
     /// The name that this device shows.
     pub name: String,
@@ -189,6 +189,14 @@ pub struct Hello {
 impl Hello {
     /// The feature bit of an end whose key is kept, so that it can be remembered.
     pub const LASTING_KEY: u32 = 1;
+
+    /// The feature bit of a host that holds a room, whatever else it is there for.
+    pub const ROOM: u32 = 2;
+
+    /// Whether whoever wants to talk is let in here.
+    pub fn holds_room(&self) -> bool {
+        self.role == Role::Room || self.features & Hello::ROOM != 0
+    }
 
     /// Whether this end will show the same key again.
     pub fn has_lasting_key(&self) -> bool {

@@ -17,12 +17,12 @@ const LINE_MOST: usize = MESSAGE_CAP + 1;
 /// Lines that may wait; whoever pipes more is made to wait by the pipe.
 const WAITING: usize = 64;
 
-/// The lines of a person at a terminal, or else of standard input, and whether it is a person.
-pub(super) fn lines(ui: &Arc<Ui>) -> (mpsc::Receiver<String>, bool) {
+/// The lines of a person at a terminal, or else of standard input.
+pub(super) fn lines(ui: &Arc<Ui>) -> mpsc::Receiver<String> {
     let complete: Complete = Arc::new(candidates);
     match ui.lines(complete) {
-        Some(lines) => (lines, true),
-        None => (read_lines(io::stdin()), false),
+        Some(lines) => lines,
+        None => read_lines(io::stdin()),
     }
 }
 

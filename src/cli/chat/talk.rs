@@ -6,20 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
+use super::means::Means;
 use super::relaying::{Relaying, on_behalf};
-use super::share::{Giver, Share};
+use super::share::Share;
 use crate::cli::Failed;
 use crate::events::{Event, ExitCode, Failure, Reporter, RoomOffer, Speaker};
 use crate::names::json_line;
-use crate::pairing::{Fingerprint, Identity, Invitation};
+use crate::pairing::{Fingerprint, Invitation};
 use crate::room::{COMMANDS, Card, Change, Input, OfferCard, View, parse};
-use crate::session::{Devices, Fetcher, Heard, Memory, RoomHost, Seat, Target, Wish};
-use crate::store::{Folder, History, IfExists};
-use crate::ui::Ui;
+use crate::session::{Fetcher, Heard, Seat, Target, Wish};
 use crate::wire::{News, Word};
 
 /// Words that wait for their turn; while so many do, no line is read.
@@ -31,39 +30,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a taking that is over may still be saying goodbye, which a connection does for two seconds at most.
 const GOODBYES: Duration = Duration::from_millis(2_500);
 
-/// How long the one who offers is looked for after a cut.
-const TAKE_AGAIN: Duration = Duration::from_secs(30);
-
 /// How often takings of what is offered here are looked at.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// What one end brings into a room.
-pub(super) struct Means {
-    pub(super) ui: Arc<Ui>,
-    /// Where everything that happens is told.
-    pub(super) reporter: Arc<dyn Reporter>,
-    /// The same for what others take from here.
-    pub(super) outgoing: Arc<dyn Reporter>,
-    /// The key that this end has in the room, with which it offers and takes.
-    pub(super) identity: Identity,
-    /// Those who are known by theirs. Nobody is remembered by the word of the room's host.
-    pub(super) devices: Devices,
-    pub(super) name: String,
-    /// Where what is taken goes.
-    pub(super) folder: Arc<Folder>,
-    /// The address to dial from, if one was asked for.
-    pub(super) source: Option<IpAddr>,
-    /// Where others of the room reach this end, if the way to the room does not tell.
-    pub(super) address: Option<IpAddr>,
-    pub(super) expose: bool,
-    pub(super) memory: Memory,
-    pub(super) history: Option<History>,
-    /// The room itself, where it is hosted here.
-    pub(super) room: Option<Arc<RoomHost>>,
-    /// What is done there for pages.
-    pub(super) relaying: Option<Relaying>,
-    pub(super) interrupted: watch::Receiver<bool>,
-}
 
 /// Why no more lines are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +138,9 @@ impl Talk {
             while let Some(taken) = self.takings.join_next().await {
                 self.taken(taken.ok());
             }
+            while self.shares.iter().any(|share| share.under_way() > 0) {
+                look.tick().await;
+            }
         };
         // What goes on after that is under way.
         let _ = timeout(GOODBYES, goodbyes).await;
@@ -252,30 +223,8 @@ impl Talk {
         let Some(ip) = self.local else {
             return self.wrong("this end is in no room yet".to_owned(), "try again in a moment");
         };
-        let giver = self.giver();
+        let giver = self.means.giver();
         self.opening.spawn(Share::open(vec![PathBuf::from(path)], ip, giver));
-    }
-
-    fn giver(&self) -> Giver {
-        let Means { identity, devices, name, expose, memory, outgoing, .. } = &self.means;
-        let (identity, devices) = (identity.clone(), devices.clone());
-        let (name, memory) = (name.clone(), memory.clone());
-        Giver { identity, devices, name, expose: *expose, memory, reporter: Arc::clone(outgoing) }
-    }
-
-    fn fetcher(&self) -> Fetcher {
-        Fetcher {
-            identity: self.means.identity.clone(),
-            devices: self.means.devices.clone(),
-            name: self.means.name.clone(),
-            folder: Arc::clone(&self.means.folder),
-            if_exists: IfExists::Rename,
-            max_size: None,
-            outlet: None,
-            retry: TAKE_AGAIN,
-            source: self.means.source,
-            reporter: Arc::clone(&self.means.reporter),
-        }
     }
 
     /// Where what is offered is. Nobody offers in another's name, or leads a member to a stranger; what a page offers is
@@ -290,7 +239,7 @@ impl Talk {
     fn wish(&mut self, wish: Wish) {
         match wish {
             Wish::Share { by, stashed, space } => {
-                let (ip, giver) = (self.local, self.giver());
+                let (ip, giver) = (self.local, self.means.giver());
                 if let (Some(ip), Some(relaying)) = (ip, &mut self.means.relaying) {
                     relaying.share(by, stashed, space, ip, giver);
                 }
@@ -308,8 +257,8 @@ impl Talk {
                 let Some(invitation) = self.way_to(&offer) else {
                     return drop(ready.send_replace(Some(Err("that can't be reached".to_owned()))));
                 };
-                let fetcher = Fetcher { name: on_behalf(&self.means.name), ..self.fetcher() };
-                let (giver, interrupted) = (self.giver(), self.means.interrupted.clone());
+                let fetcher = Fetcher { name: on_behalf(&self.means.name), ..self.means.fetcher() };
+                let (giver, interrupted) = (self.means.giver(), self.means.interrupted.clone());
                 if let Some(relaying) = &mut self.means.relaying {
                     relaying.fetch(&offer, invitation, fetcher, giver, ready, interrupted);
                 }
@@ -325,7 +274,7 @@ impl Talk {
             return self
                 .wrong(format!("what is offered as `{number}` can't be reached"), "ask for it to be offered again");
         };
-        let fetcher = self.fetcher();
+        let fetcher = self.means.fetcher();
         let (reporter, interrupted) = (Arc::clone(&self.means.reporter), self.means.interrupted.clone());
         self.takings.spawn(async move {
             let fetched = fetcher.fetch(&Target::Invited(invitation), interrupted).await;

@@ -33,6 +33,8 @@ pub struct AdvertInfo {
     pub classic: bool,
     /// What is hosted.
     pub kind: Kind,
+    /// Whether there is a room beside it.
+    pub room: bool,
 }
 
 /// What becomes of an advertisement.
@@ -174,6 +176,7 @@ pub(super) fn service(info: &AdvertInfo) -> Result<ServiceInfo, NetError> {
         ("n", cut(&info.name, SHOWN_NAME_MAX).to_owned()),
         ("c", u8::from(info.classic).to_string()),
         ("k", info.kind.to_string()),
+        ("r", u8::from(info.room).to_string()),
     ];
     // The host name is made from the key mark: the machine's own would tell more than the person chose to show.
     let host = format!("qrdrop-{id}.local.");

@@ -40,6 +40,8 @@ pub struct Found {
     pub classic: bool,
     /// What it hosts.
     pub kind: Kind,
+    /// Whether it says that there is a room beside it.
+    pub room: bool,
     /// The version of its record, 1 for ours.
     pub version: u32,
     /// What [`Change::Lost`] calls it by.
@@ -159,6 +161,11 @@ pub async fn search(
 }
 
 impl Found {
+    /// Whether it is there for what hosts of this kind are.
+    pub fn serves(&self, kind: Kind) -> bool {
+        self.kind == kind || (self.room && kind == Kind::Room)
+    }
+
     /// Whether a person who types `name` may mean this one: as shown or as instance, whatever the case of its letters.
     pub fn is_called(&self, name: &str) -> bool {
         let wanted = name.to_lowercase();
@@ -241,6 +248,7 @@ pub(super) fn read(service: &ResolvedService) -> Option<Found> {
         addresses,
         classic: txt("c") == Some("1"),
         kind: txt("k")?.parse().ok()?,
+        room: txt("r") == Some("1"),
         version: txt("v")?.parse().ok()?,
         fullname: service.fullname.clone(),
     })

@@ -18,6 +18,7 @@ fn info(name: &str) -> AdvertInfo {
         candidates: vec![candidate("192.168.1.5", "eth0", Reason::DefaultRoute)],
         classic: true,
         kind: Kind::Inbox,
+        room: true,
     }
 }
 
@@ -36,6 +37,7 @@ fn found(name: &str, addresses: &[&str]) -> Found {
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         classic: false,
         kind: Kind::Inbox,
+        room: false,
         version: 1,
         fullname: format!("{name}.{SERVICE_TYPE}"),
     }
@@ -47,6 +49,7 @@ fn what_is_advertised_is_read_back() {
     assert_eq!(read.name, "Ann's . Laptop \\ ü");
     assert_eq!(read.instance, read.name);
     assert_eq!((read.id.as_str(), read.classic, read.kind, read.version), ("k7wq-93fd", true, Kind::Inbox, 1));
+    assert!(read.serves(Kind::Inbox) && read.serves(Kind::Room) && !read.serves(Kind::Outbox));
     assert_eq!(read.addresses, ["192.168.1.5:5001".parse().unwrap()]);
 }
 
@@ -55,7 +58,7 @@ fn nothing_but_the_shown_name_tells_who_hosts() {
     let service = service(&info("Laptop")).unwrap();
     assert_eq!(service.get_hostname(), "qrdrop-k7wq-93fd.local.");
     let keys: Vec<&str> = service.get_properties().iter().map(|p| p.key()).collect();
-    assert_eq!(keys, ["v", "id", "n", "c", "k"]);
+    assert_eq!(keys, ["v", "id", "n", "c", "k", "r"]);
 }
 
 #[test]

@@ -39,6 +39,7 @@ async fn fetched_from<F: Future<Output = ()>>(
         retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),
+        met: watch::Sender::default(),
     };
     let target = invited(&host, LinkKind::Qrdrop, address);
     let (_keep, leaving) = watch::channel(false);

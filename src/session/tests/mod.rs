@@ -192,6 +192,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         memory: memory(),
         source: None,
         reporter: reporter.clone(),
+        met: watch::Sender::default(),
     };
     Sending { sender, folder, leaving: watch::Sender::new(false) }
 }

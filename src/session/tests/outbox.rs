@@ -119,6 +119,7 @@ fn fetching_with(reporter: &Arc<Recorder>, if_exists: IfExists, max_size: Option
         retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),
+        met: watch::Sender::default(),
     };
     Fetching { fetcher, folder, leaving: watch::Sender::new(false) }
 }

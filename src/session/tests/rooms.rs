@@ -55,7 +55,7 @@ impl Hall {
         let target = self.target();
         let (raise, leaving) = watch::channel(false);
         let attending = tokio::spawn(async move {
-            let over = guest.attend(&target, legs, leaving).await;
+            let over = guest.attend(&target, None, legs, leaving).await;
             drop(raise);
             over
         });

@@ -25,10 +25,19 @@ pub(super) struct Talk {
     code: bool,
 }
 
+impl Talk {
+    /// Whether nobody wants another line.
+    pub(super) fn is_over(&self) -> bool {
+        self.lines.is_closed()
+    }
+}
+
 impl Screen {
     /// From now on lines are typed, which go to `lines`. `false` where none can be.
     pub(in crate::ui) fn talk(&mut self, lines: mpsc::Sender<String>) -> bool {
         if self.live {
+            // From here on keys are letters of a line.
+            self.clipping = None;
             self.talk = Some(Talk { editor: Editor::default(), lines, status: String::new(), code: true });
         }
         self.live
