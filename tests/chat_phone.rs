@@ -47,7 +47,7 @@ fn a_phone_and_three_programs_hear_one_order() {
     for round in 0..10 {
         host.program.says(&format!("host {round}"));
         ada.says(&format!("ada {round}"));
-        phone.order("type", json!({ "css": "#text", "text": format!("phone {round}\n") }));
+        phone.order("type", json!({ "css": "#word", "text": format!("phone {round}\n") }));
         bob.says(&format!("bob {round}"));
     }
     ada.says("<img src=x onerror=document.title=1>\u{202e}");
@@ -86,7 +86,7 @@ fn a_page_that_was_loaded_again_is_the_same_member_and_misses_nothing() {
     phone.open(&format!("http://{}/", host.address()));
     phone.wait(&["ready"]);
     phone_shows(&mut phone, "meanwhile");
-    phone.order("type", json!({ "css": "#text", "text": "again\n" }));
+    phone.order("type", json!({ "css": "#word", "text": "again\n" }));
     assert_eq!(hears(&mut host.program, "again")["member"], 1);
     left(host).with(0);
 }
@@ -99,6 +99,61 @@ fn take(phone: &mut Phone, at: usize) {
     while phone.script(&said) != "downloaded and checked" {
         assert!(std::time::Instant::now() < deadline, "it was not taken: {}", phone.text());
     }
+}
+
+#[test]
+fn a_phone_sends_a_file_to_a_receiver_and_talks_on_the_same_page() {
+    if !have_browser() {
+        return;
+    }
+    let scene = Scene::new();
+    let photo = scene.thing("photo.jpg", &vec![7; 3_000_000]);
+    let mut host = scene.receive().args(["--chat", "--yes=private", "--name", "Host"]).typing().listening();
+    let mut phone = Phone::new();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    host.program.event_where("phone", |event| event["event"] == "joined" && event["member"] == 1);
+    host.program.says("<b>send it here</b>");
+    phone_shows(&mut phone, "<b>send it here</b>");
+    phone.choose(std::slice::from_ref(&photo));
+    phone.order("type", json!({ "css": "#word", "text": "on its way\n" }));
+    assert_eq!(hears(&mut host.program, "on its way")["member"], 1);
+    phone.wait(&["done"]);
+    host.program.event("finished");
+    phone.order("type", json!({ "css": "#word", "text": "did it come?\n" }));
+    hears(&mut host.program, "did it come?");
+    assert_eq!(on_the_phone(&mut phone), ["<b>send it here</b>", "on its way", "did it come?"]);
+    left(host).with(0);
+    assert_eq!(disk::hash(&scene.inbox().join("photo.jpg")), disk::hash(&photo));
+}
+
+#[test]
+fn a_phone_takes_what_an_outbox_has_and_talks_on_the_same_page() {
+    if !have_browser() {
+        return;
+    }
+    let (scene, downloads) = (Scene::new(), tempfile::tempdir().unwrap());
+    let file = scene.thing("a.txt", b"for the phone");
+    let mut host = scene
+        .send(&file)
+        .args(["--chat", "--keep", "--qr", "never", "--port", "0", "--interface", "lo", "--hidden", "--invite-file"])
+        .arg(scene.invite())
+        .typing()
+        .listening();
+    let mut ada = joined(&scene, "ada", &scene.at_invite());
+    let mut phone = Phone::started(&[], json!({ "downloads": downloads.path() }));
+    phone.open(&host.http_link());
+    phone.wait(&["outbox"]);
+    phone.order("type", json!({ "css": "#word", "text": "hello\n" }));
+    hears(&mut ada, "hello");
+    ada.says("take it");
+    phone_shows(&mut phone, "take it");
+    phone.click(".row button");
+    phone.downloaded(downloads.path(), &["a.txt"]);
+    host.program.event("finished");
+    ada.hangs_up();
+    ada.ended().with(0);
+    left(host).with(0);
 }
 
 /// The folders for what passes through, in a place that only this test has.

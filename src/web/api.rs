@@ -102,14 +102,16 @@ impl Wanted {
     }
 }
 
-/// The most content that a request of `verb` may have; `None` if there is no such verb here.
-pub(super) fn cap(share: &Share, verb: &str) -> Option<u64> {
+/// The most content that a request of `verb` may have; `None` if there is no such verb here. `talks` where there is a room,
+/// whatever is shared.
+pub(super) fn cap(share: &Share, talks: bool, verb: &str) -> Option<u64> {
     match (share, verb) {
         (_, "status") => Some(REQUEST_CAP),
         (Share::Inbox(_) | Share::Room(..), "offer") => Some(OFFER_CAP),
         (Share::Inbox(_) | Share::Room(..), "wait" | "files" | "withdraw" | "cancel") => Some(REQUEST_CAP),
-        (Share::Room(..), "say") => Some(SAY_CAP),
-        (Share::Room(..), "join" | "hear" | "take" | "list" | "fetch" | "got") => Some(REQUEST_CAP),
+        (_, "say") if talks => Some(SAY_CAP),
+        (_, "join" | "hear") if talks => Some(REQUEST_CAP),
+        (Share::Room(..), "take" | "list" | "fetch" | "got") => Some(REQUEST_CAP),
         (Share::Outbox(_), "list" | "fetch" | "got" | "link" | "done") => Some(REQUEST_CAP),
         _ => None,
     }
@@ -146,6 +148,10 @@ pub(super) async fn call(
             let Cancel { transfer } = parse(request)?;
             find(signed, &transfer)?.end(Phase::Failed("cancelled".to_owned()));
             Ok(json!({}))
+        }
+        (_, "join" | "hear" | "say") => {
+            let room = web.room().ok_or_else(|| Failure::missing("verb", "there is no room here"))?;
+            room::talk(&room, visit, signed, verb, request).await
         }
         (Share::Room(room, relay), verb) => room::call(room, relay, visit, signed, verb, request).await,
         (Share::Outbox(outbox), "list") => {

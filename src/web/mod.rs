@@ -137,6 +137,11 @@ impl Web {
         }
     }
 
+    /// The room that is held there, whatever else is shared.
+    fn room(&self) -> Option<Arc<RoomHost>> {
+        self.host().room()
+    }
+
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         stream: S,

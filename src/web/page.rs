@@ -19,9 +19,18 @@ pub(super) const NOTHING: &str =
 const BASE: &str = include_str!("assets/base.js");
 const CORE: &str = include_str!("assets/core.js");
 
-static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[CORE], &[BASE, include_str!("assets/ui.js")]));
-static ROOM: LazyLock<Page> =
-    LazyLock::new(|| Page::splice(&[CORE, include_str!("assets/talk.js")], &[BASE, include_str!("assets/room.js")]));
+const UI: &str = include_str!("assets/ui.js");
+
+/// What those of a room and of a host beside one have.
+const TALK: &str = include_str!("assets/talk.js");
+const SAID: &str = include_str!("assets/said.js");
+
+static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[CORE], &[BASE, UI]));
+static BESIDE: LazyLock<Page> =
+    LazyLock::new(|| Page::splice(&[CORE, TALK], &[BASE, SAID, UI, include_str!("assets/beside.js")]));
+static ROOM: LazyLock<Page> = LazyLock::new(|| {
+    Page::splice(&[CORE, TALK, include_str!("assets/take.js")], &[BASE, SAID, include_str!("assets/room.js")])
+});
 
 struct Page {
     document: Bytes,
@@ -46,9 +55,13 @@ impl Page {
     }
 }
 
-/// The page for what is shared.
-pub(super) fn answer(share: &Share) -> Answer {
-    let page = if matches!(share, Share::Room(..)) { &*ROOM } else { &*PAGE };
+/// The page for what is shared; `talks` where there is a room beside it.
+pub(super) fn answer(share: &Share, talks: bool) -> Answer {
+    let page = match share {
+        Share::Room(..) => &*ROOM,
+        Share::Inbox(_) | Share::Outbox(_) if talks => &*BESIDE,
+        Share::Inbox(_) | Share::Outbox(_) => &*PAGE,
+    };
     let mut answer = whole(StatusCode::OK, "text/html; charset=utf-8", page.document.clone());
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, page.policy.clone());
     answer
@@ -97,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_page_is_at_most_60_kib_and_keeps_every_line_of_code() {
-        for page in [&PAGE, &ROOM] {
-            assert!(page.document.len() <= 60 << 10, "{} bytes", page.document.len());
+    fn the_whole_page_is_at_most_60_kib_and_8_more_with_a_conversation_and_keeps_every_line_of_code() {
+        for (page, most_kib) in [(&PAGE, 60), (&ROOM, 60), (&BESIDE, 68)] {
+            assert!(page.document.len() <= most_kib << 10, "{} bytes", page.document.len());
         }
-        let (talk, room) = (include_str!("assets/talk.js"), include_str!("assets/room.js"));
-        for asset in [CORE, BASE, include_str!("assets/ui.js"), talk, room] {
+        let (take, room) = (include_str!("assets/take.js"), include_str!("assets/room.js"));
+        for asset in [CORE, BASE, UI, TALK, SAID, take, room, include_str!("assets/beside.js")] {
             assert!(asset.lines().all(|line| line.matches('`').count() % 2 == 0), "a text goes over a line's end");
             let comments = asset.lines().map(str::trim_start).filter(|line| line.starts_with('/'));
             assert!(comments.clone().all(|line| line.starts_with("//") || line.ends_with("*/")), "a comment of lines");
@@ -112,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_page_has_no_placeholder_left_and_nothing_from_elsewhere() {
-        for page in [&PAGE, &ROOM] {
+        for page in [&PAGE, &ROOM, &BESIDE] {
             holds_nothing_from_elsewhere(std::str::from_utf8(&page.document).unwrap());
         }
     }

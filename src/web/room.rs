@@ -61,10 +61,9 @@ struct Got {
     ids: Vec<u32>,
 }
 
-/// Does what a page asks for.
-pub(super) async fn call(
+/// Does what a page asks for that talks, in a room or beside one.
+pub(super) async fn talk(
     room: &Arc<RoomHost>,
-    relay: &Arc<Relay>,
     visit: &Visit,
     signed: &Signed,
     verb: &str,
@@ -84,6 +83,20 @@ pub(super) async fn call(
                 Err(reason) => Err(unheard(reason)),
             }
         }
+        _ => Err(no_such_verb()),
+    }
+}
+
+/// Does what a page in a room asks for about files.
+pub(super) async fn call(
+    room: &Arc<RoomHost>,
+    relay: &Arc<Relay>,
+    visit: &Visit,
+    signed: &Signed,
+    verb: &str,
+    request: &[u8],
+) -> Result<Value, Failure> {
+    match verb {
         "take" => take(room, relay, signed, parse(request)?).await,
         "list" => {
             let List { offer, first } = parse(request)?;
@@ -111,8 +124,12 @@ pub(super) async fn call(
             }
             Ok(answer)
         }
-        _ => Err(Failure::missing("verb", "no such verb")),
+        _ => Err(no_such_verb()),
     }
+}
+
+fn no_such_verb() -> Failure {
+    Failure::missing("verb", "no such verb")
 }
 
 /// What came whole is offered to the room; of what did not, nothing stays.

@@ -36,7 +36,7 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    fn of(share: &'a Share, path: &'a str) -> Option<Route<'a>> {
+    fn of(share: &'a Share, talks: bool, path: &'a str) -> Option<Route<'a>> {
         let mut parts = path.strip_prefix('/')?.split('/');
         let route = match (parts.next()?, parts.next(), parts.next(), parts.next(), parts.next()) {
             ("", None, ..) => Route::Page,
@@ -47,7 +47,7 @@ impl<'a> Route<'a> {
             {
                 Route::Data { transfer, id: digits(id)?.try_into().ok()?, offset: digits(offset)? }
             }
-            ("api", Some(verb), None, ..) if cap(share, verb).is_some() => Route::Verb(verb),
+            ("api", Some(verb), None, ..) if cap(share, talks, verb).is_some() => Route::Verb(verb),
             ("put", Some(capability), Some(name), None, _) => match share {
                 Share::Inbox(inbox) => Route::Put { inbox, capability, name },
                 Share::Outbox(_) | Share::Room(..) => return None,
@@ -72,11 +72,11 @@ impl<'a> Route<'a> {
     }
 
     /// The longest body that it takes in bytes; `None` where its content says so.
-    fn most(&self, share: &Share) -> Option<u64> {
+    fn most(&self, share: &Share, talks: bool) -> Option<u64> {
         match self {
             Route::Page | Route::Get { .. } => Some(0),
             Route::Claim | Route::Open => Some(STRANGER_CAP),
-            Route::Verb(verb) => cap(share, verb).map(sealed_bytes),
+            Route::Verb(verb) => cap(share, talks, verb).map(sealed_bytes),
             Route::Data { .. } | Route::Put { .. } => None,
         }
     }
@@ -101,7 +101,9 @@ pub(super) async fn answer(web: &Arc<Web>, visit: &Visit, request: Request<Incom
         return refused_method("GET, HEAD, POST, PUT");
     }
     let plain_path = head.uri.authority().is_none() && head.uri.query().is_none();
-    let Some(route) = Some(head.uri.path()).filter(|_| plain_path).and_then(|path| Route::of(&web.share, path)) else {
+    let talks = web.room().is_some();
+    let Some(route) = Some(head.uri.path()).filter(|_| plain_path).and_then(|path| Route::of(&web.share, talks, path))
+    else {
         return closing(plain(StatusCode::NOT_FOUND, "there is nothing here"));
     };
     if !route.methods().split(", ").any(|method| method == head.method.as_str()) {
@@ -112,7 +114,7 @@ pub(super) async fn answer(web: &Arc<Web>, visit: &Visit, request: Request<Incom
         return closing(plain(StatusCode::LENGTH_REQUIRED, "how long is it?"));
     }
     let length = length.unwrap_or(0);
-    if route.most(&web.share).is_some_and(|most| length > most) {
+    if route.most(&web.share, talks).is_some_and(|most| length > most) {
         return closing(plain(StatusCode::PAYLOAD_TOO_LARGE, "that is too long"));
     }
     let body = Inflow::new(body, length);
@@ -122,7 +124,7 @@ pub(super) async fn answer(web: &Arc<Web>, visit: &Visit, request: Request<Incom
         signed.inspect(|_| visit.admit())
     };
     match route {
-        Route::Page => page::answer(&web.share),
+        Route::Page => page::answer(&web.share, talks),
         Route::Claim => claim(web, host, body).await,
         Route::Open => open(web, body).await,
         Route::Put { inbox, capability, name } => curl::put(web, inbox, visit, (capability, name), body).await,
