@@ -93,6 +93,29 @@ fn a_sender_talks_in_the_room_of_its_receiver_while_and_after_it_sends() {
 }
 
 #[test]
+fn who_has_no_code_or_was_sent_out_hears_nothing_beside_a_receiver_either() {
+    let scene = Scene::new();
+    let file = scene.thing("a.txt", b"x");
+    let mut host = receiving(&scene).listening();
+    let link = host.qrdrop_link();
+    let (before, payload) = link.split_once("#1").unwrap();
+    let wrong = format!("{before}#1{}{}", if payload.starts_with('A') { "B" } else { "A" }, &payload[1..]);
+    joining(&scene, "stranger", &wrong).start().ended().failed(6);
+    let mut sender = scene.send(&file).args(["--chat", "--to", &link]).typing().start();
+    sender.event("room");
+    sender.event("finished");
+    host.program.says("/remove 1");
+    host.program.event("left");
+    host.program.says("among ourselves");
+    let sender = sender.ended().with(0);
+    assert_eq!(sender.named("peer").len(), 1, "it paired once\n{sender}");
+    assert!(sender.named("message").is_empty(), "{sender}");
+    scene.send(&file).args(["--chat", "--to", &link]).typing().start().ended().failed(6);
+    let host = left(host).with(0);
+    assert_eq!(host.named("joined").len(), 2, "{host}");
+}
+
+#[test]
 fn an_outbox_and_who_fetches_from_it_talk() {
     let scene = Scene::new();
     let file = scene.thing("a.txt", b"what there is to fetch");

@@ -188,7 +188,10 @@ pub(super) async fn enter(
         (Bond::Known, _) => Standing::VERIFIED,
         (Bond::Lasting | Bond::Passing, standing) => standing,
     };
-    host.introduce(peer.clone(), standing.label);
+    // Who has paired for something else is told of already.
+    if role != Role::Joins || host.knows(&binding.client).is_none() {
+        host.introduce(peer.clone(), standing.label);
+    }
     // The key of a transfer of before says only whose transfer it is.
     if role != Role::Joins && returning.is_none() && host.room().is_some() {
         host.greet(binding.client, standing);

@@ -186,7 +186,14 @@ impl Errand<'_> {
                 }
                 // Nobody is here for the next way, so what is in the way is that the first one did not do.
                 Err(SessionError::CodeDiffers(Unconfirmed::NoTerminal)) if refused.is_some() => break,
-                visited => return visited,
+                Ok(visit) => {
+                    // Whom this end knows by then was told of already.
+                    if !matches!(target, Target::Known(..)) {
+                        self.tell_of(&visit);
+                    }
+                    return Ok(visit);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(refused.map_or(SessionError::Silent, SessionError::Refused))
@@ -233,9 +240,18 @@ impl Errand<'_> {
                     sleep(pause).await;
                     pause = LONGEST_PAUSE.min(2 * pause);
                 }
-                back => return back,
+                Ok(back) => {
+                    self.tell_of(&back);
+                    return Ok(back);
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    fn tell_of(&self, visit: &Visit) {
+        let Paired { peer, standing, .. } = &visit.paired;
+        self.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
     }
 
     /// Connects to the first address at which the pinned key answers. Anybody can announce an address of their own beside
@@ -300,7 +316,6 @@ impl Errand<'_> {
             Err(error) => return Err(part(conn, error).await),
         };
         let standing = Standing::VERIFIED;
-        self.reporter.tell(Event::Peer { peer: peer.clone(), label: standing.label });
         let paired = Paired { conn, peer, standing, role, bond, binding, lane_secret, returning: None };
         Ok(Visit { paired, holds_room, address, local, source: self.source })
     }

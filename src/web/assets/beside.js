@@ -12,6 +12,8 @@ const takeable = () => [];
 
 function renderRoom() {
 	say(talkHead, you === null ? SAID.title : `${SAID.title} · ${present()}`);
+	// What is above it may have grown.
+	if (document.activeElement === word) talkLine.scrollIntoView({ block: 'nearest' });
 }
 
 Object.assign(HEAR, TOLD, {
