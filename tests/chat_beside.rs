@@ -40,6 +40,12 @@ fn said_of_no_transfer(events: &[Value]) -> Vec<String> {
     failed.map(|event| text(event, "message").to_owned()).collect()
 }
 
+/// The same link with a token that opens nothing.
+fn with_another_token(link: &str) -> String {
+    let (before, payload) = link.split_once("#1").unwrap();
+    format!("{before}#1{}{}", if payload.starts_with('A') { "B" } else { "A" }, &payload[1..])
+}
+
 #[test]
 fn a_receiver_gets_files_and_messages_at_the_same_time() {
     let scene = Scene::new();
@@ -98,8 +104,7 @@ fn who_has_no_code_or_was_sent_out_hears_nothing_beside_a_receiver_either() {
     let file = scene.thing("a.txt", b"x");
     let mut host = receiving(&scene).listening();
     let link = host.qrdrop_link();
-    let (before, payload) = link.split_once("#1").unwrap();
-    let wrong = format!("{before}#1{}{}", if payload.starts_with('A') { "B" } else { "A" }, &payload[1..]);
+    let wrong = with_another_token(&link);
     joining(&scene, "stranger", &wrong).start().ended().failed(6);
     let mut sender = scene.send(&file).args(["--chat", "--to", &link]).typing().start();
     sender.event("room");
@@ -129,6 +134,27 @@ fn an_outbox_and_who_fetches_from_it_talk() {
     fetcher.says("/quit");
     fetcher.ended().with(0);
     left(host).with(0);
+    disk::assert_same(&scene.path("things"), &scene.inbox());
+}
+
+#[test]
+fn the_key_of_a_transfer_that_was_cut_goes_on_with_that_and_opens_no_room() {
+    let scene = Scene::new();
+    let file = scene.thing("film.bin", &vec![7; 24_000_000]);
+    let mut host = giving(&scene, &file).args(["--keep", "--limit", "8MB"]).listening();
+    let fetching_by = |link: &str| {
+        let fetching = Launch::new("receive").arg(scene.inbox()).args(["--json", "--chat", "--interface", "lo"]);
+        fetching.args(["--from", link]).state(&scene.path("fetcher-state")).typing()
+    };
+    let mut first = fetching_by(&host.qrdrop_link()).start();
+    first.event_where("some of it", |event| event["event"] == "progress" && number(event, "bytes") > 8_000_000);
+    first.kill();
+    let second = fetching_by(&with_another_token(&host.qrdrop_link())).start().ended().with(0);
+    assert!(number(&second.one("retry"), "from_bytes") > 0, "{second}");
+    assert!(second.named("room").is_empty(), "{second}");
+    assert_eq!(said_of_no_transfer(&second.events()).len(), 1, "{second}");
+    host.program.says("/quit");
+    host.program.ended().with(0);
     disk::assert_same(&scene.path("things"), &scene.inbox());
 }
 
