@@ -1,10 +1,11 @@
 //! What the commands that host have in common: the port is opened, the invitation is shown and kept true, guests are
 //! let in, until there is a reason to leave.
 
+mod invitation;
+
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +13,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use self::invitation::{Invitation, advertise, show_curl, tell_advert};
 use super::args::{Common, Hosting, Ttl};
-use super::whereabouts::{Doors, moved, warning};
-use super::{Failed, disk, failed, made, network, open_devices, shown_name};
-use crate::events::{Board, Event, ExitCode, Failure, Reporter};
+use super::whereabouts::Doors;
+use super::{Failed, made, network, open_devices, shown_name};
+use crate::events::{ExitCode, Reporter};
 use crate::net::accept::{self, Arrival, Knock};
-use crate::net::addresses::Candidate;
-use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, Kind, port_is_shared};
+use crate::net::discovery::{Advert, AdvertEvent, Kind};
 use crate::net::listen::{Bound, DEFAULT_PORT, PortChoice, bind};
 use crate::net::watch::Watch;
-use crate::pairing::LinkKind;
 use crate::session::{Classic, Ended, Host, Inbox, Outbox, RoomHost};
-use crate::store::write_secret_file;
-use crate::ui::{HostKey, QrChoice, Ui, qr};
+use crate::ui::{HostKey, QrChoice, Ui};
 use crate::web::Web;
 use crate::wire::Role;
 
@@ -34,12 +33,6 @@ const DRAWN_TTL: Duration = Duration::from_secs(10 * 60);
 
 /// Arrivals that may wait for a session to begin.
 const ARRIVALS: usize = 64;
-
-/// Pixels for each module of `--qr-png`.
-const MODULE_PX: u32 = 8;
-
-/// What becomes of those who look for this device by name.
-const UNFOUND: &str = "will find this device by name; the code and the link work, `qrdrop doctor` tells why";
 
 /// What others come for.
 #[derive(Clone)]
@@ -252,146 +245,6 @@ fn tell_knock(ui: &Ui, knock: Knock) {
     }
 }
 
-fn advertise(invitation: &Invitation<'_>, hosted: &Hosted) -> Option<Advert> {
-    if invitation.hosting.hidden {
-        return None;
-    }
-    let info = AdvertInfo {
-        name: invitation.name.clone(),
-        id: invitation.host.mark(),
-        port: invitation.port,
-        candidates: invitation.found.clone(),
-        classic: hosted.takes_classic(),
-        kind: hosted.kind(),
-        room: invitation.host.room().is_some(),
-    };
-    match Advert::start(info) {
-        Ok(advert) => {
-            if let Some(cut) = advert.cut_name() {
-                invitation.ui.say(&format!("the name is long; some programs will show only `{cut}`"));
-            }
-            if !port_is_shared() {
-                invitation
-                    .ui
-                    .say(&format!("another program keeps port 5353 (mDNS) for itself: not everybody {UNFOUND}"));
-            }
-            Some(advert)
-        }
-        Err(error) => {
-            invitation.ui.say(&format!("{error}: nobody {UNFOUND}"));
-            None
-        }
-    }
-}
-
-/// Everything that shows how to get here, kept in step with tokens and addresses.
-struct Invitation<'a> {
-    hosting: &'a Hosting,
-    host: &'a Host,
-    ui: &'a Arc<Ui>,
-    name: String,
-    display: Display,
-    port: u16,
-    /// Which of `found` is in the code.
-    chosen: usize,
-    found: Vec<Candidate>,
-}
-
-impl Invitation<'_> {
-    fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.found[self.chosen].ip, self.port)
-    }
-
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let mut all: Vec<_> = self.found.iter().map(|found| SocketAddr::new(found.ip, self.port)).collect();
-        all.rotate_left(self.chosen);
-        all
-    }
-
-    /// The link for phones.
-    fn page_link(&self) -> Option<zeroize::Zeroizing<String>> {
-        match self.hosting.https {
-            false => self.host.link(LinkKind::Http, self.address()),
-            true => self.host.secure_link(self.address()),
-        }
-    }
-
-    /// The link in the code.
-    fn drawn_link(&self) -> Option<zeroize::Zeroizing<String>> {
-        match self.hosting.no_web {
-            false => self.page_link(),
-            true => self.host.link(LinkKind::Qrdrop, self.address()),
-        }
-    }
-
-    fn announce(&self, discoverable: bool) {
-        self.ui.tell(Event::Listening {
-            name: self.name.clone(),
-            address: self.address(),
-            addresses: self.addresses(),
-            port: self.port,
-            interface: self.found[self.chosen].interface.clone(),
-            directory: self.display.directory.clone(),
-            discoverable,
-        });
-        self.show(discoverable);
-    }
-
-    fn show(&self, discoverable: bool) {
-        let Some(link) = self.drawn_link() else { return self.ui.hide() };
-        let candidate = &self.found[self.chosen];
-        self.ui.show(Board {
-            link: link.to_string(),
-            address: self.address(),
-            interface: candidate.interface.clone(),
-            others: self.addresses().split_off(1),
-            name: self.name.clone(),
-            directory: self.display.directory.clone(),
-            offers: self.display.offers.clone(),
-            advice: self.display.advice.to_owned(),
-            discoverable,
-            mark: self.host.mark(),
-            warning: warning(&self.found, self.chosen),
-        });
-    }
-
-    fn write_files(&self) -> Result<(), Failed> {
-        let qrdrop = self.host.link(LinkKind::Qrdrop, self.address());
-        if let (Some(path), Some(page), Some(qrdrop)) = (&self.hosting.invite_file, self.page_link(), qrdrop) {
-            let both = zeroize::Zeroizing::new(format!("{}\n{}\n", *page, *qrdrop));
-            write_secret_file(path, both.as_bytes()).map_err(|error| disk(&error))?;
-        }
-        if let (Some(path), Some(link)) = (&self.hosting.qr_png, self.drawn_link()) {
-            write_png(path, &link)?;
-        }
-        Ok(())
-    }
-
-    /// After a change of token or address. A file that can't be written any more is said, not fatal.
-    fn redraw(&self, discoverable: bool) {
-        self.show(discoverable);
-        if let Err((transfer, failure)) = self.write_files() {
-            self.ui.tell(Event::Failed { transfer, failure });
-        }
-    }
-
-    /// Other addresses than before.
-    fn moved(&mut self, found: Vec<Candidate>) {
-        let (chosen, said) = moved(&self.found, self.chosen, &found);
-        (self.chosen, self.found) = (chosen, found);
-        if let Some(said) = said {
-            self.ui.say(&said);
-        }
-    }
-}
-
-fn write_png(path: &Path, link: &str) -> Result<(), Failed> {
-    let png = qr::png(link, MODULE_PX);
-    let png = png.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
-    // The picture holds the secret as much as the link does.
-    write_secret_file(path, &png).map_err(|error| disk(&error))
-}
-
 /// The command while it is open.
 struct Attending {
     hosted: Hosted,
@@ -499,13 +352,6 @@ impl Outcomes {
     }
 }
 
-fn show_curl(web: Option<&Web>, invitation: &Invitation<'_>) {
-    match web {
-        Some(web) => web.curl_commands(invitation.address()).iter().for_each(|command| invitation.ui.say(command)),
-        None => invitation.ui.say("there is no page and so nothing for curl: `--no-web`"),
-    }
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -517,18 +363,5 @@ async fn advert_event(advert: &mut Option<Advert>) -> AdvertEvent {
     match advert {
         Some(advert) => advert.event().await,
         None => std::future::pending().await,
-    }
-}
-
-fn tell_advert(invitation: &Invitation<'_>, event: AdvertEvent) {
-    match event {
-        AdvertEvent::Announced => {}
-        AdvertEvent::Renamed(name) => {
-            invitation.ui.say(&format!("another device has this name; others see `{name}`"));
-        }
-        AdvertEvent::Unheard => {
-            invitation.ui.say(&format!("no interface speaks multicast: nobody {UNFOUND}"));
-        }
-        AdvertEvent::Failed(reason) => invitation.ui.say(&format!("mDNS: {reason}")),
     }
 }

@@ -1,5 +1,7 @@
 //! The host of a room: who is let in, and that everybody hears everything in one order.
 
+mod pages;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep_until, timeout};
 
+use self::pages::Page;
 use super::conn::{Channel, Conn, pings};
 use super::consent::{Consent, Level, Standing, admit, refusal};
 use super::enter::{Caller, Guest, Visitor, answer};
@@ -17,7 +20,7 @@ use super::seat::{Heard, Legs, Over};
 use crate::events::Peer;
 use crate::net::accept::{Arrival, Dialect};
 use crate::room::{Entered, Line, NotEntered, Pace, Room, Session, Unheard};
-use crate::wire::{Bye, Join, Kind, Ping, RefuseCode, Say, Seen, Shared, frame};
+use crate::wire::{Bye, Join, Kind, Ping, RefuseCode, Say, Seen, frame};
 
 /// Between two writes to one member: a room in which much is said costs each member one call for many messages, and
 /// nobody sees the difference.
@@ -28,9 +31,6 @@ const BATCH: usize = 64 * 1024;
 
 /// How often it is looked at who has been away too long.
 const TEND: Duration = Duration::from_secs(5);
-
-/// A page that waits for news asks again every 20 s; one that has not asked for this long sleeps or is closed.
-const PAGE_SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a room has to be empty before nobody is expected any more: who has sent something comes in to talk at once.
 const LINGER: Duration = Duration::from_secs(2);
@@ -47,23 +47,6 @@ pub struct RoomHost {
     yes: Option<Level>,
     /// Members that are pages, which have no connection of their own.
     pages: Mutex<HashMap<u32, Page>>,
-}
-
-/// A page that sits in the room.
-struct Page {
-    session: Session,
-    /// When it last asked for news.
-    asked: Instant,
-    pace: Pace,
-    /// Until then it has said enough.
-    silenced: Instant,
-}
-
-impl Page {
-    fn new(session: Session) -> Page {
-        let now = Instant::now();
-        Page { session, asked: now, pace: Pace::new(now), silenced: now }
-    }
 }
 
 impl RoomHost {
@@ -237,78 +220,6 @@ impl RoomHost {
         let entered = self.with(|room, now| room.enter(key, &guest.peer.name, join.seen, now));
         let entered = entered.map_err(|reason| SessionError::Declined(not_entered(reason)))?;
         Ok((entered, consent))
-    }
-
-    /// Lets a page in whose session stands for `key`, or lets it in again.
-    pub(crate) async fn enter_page(&self, key: [u8; 32], peer: Peer, seen: u64) -> Result<Entered, SessionError> {
-        let name = peer.name.clone();
-        if !lock(&self.room).knows(&key) {
-            self.admit(Standing::BROWSER, peer).await?;
-        }
-        let entered = self.with(|room, now| room.enter(key, &name, seen, now));
-        let entered = entered.map_err(|reason| SessionError::Declined(not_entered(reason)))?;
-        lock(&self.pages).insert(entered.session.member, Page::new(entered.session));
-        Ok(entered)
-    }
-
-    /// A page says something; `false` if it has to wait before it says more.
-    pub(crate) fn say_from_page(&self, session: Session, say: Say) -> Result<bool, Unheard> {
-        let (now, bytes) = (Instant::now(), frame(&say).len());
-        if let Some(page) = lock(&self.pages).get_mut(&session.member) {
-            if page.silenced > now {
-                return Ok(false);
-            }
-            page.silenced = page.pace.heard(bytes, now);
-        }
-        self.with(|room, now| room.say(session, say, now)).map(|()| true)
-    }
-
-    /// Whether a page sits in the room.
-    pub(crate) fn is_open(&self, session: Session) -> bool {
-        lock(&self.room).is_open(session)
-    }
-
-    /// The host offers what came from a page, which can't be reached itself.
-    ///
-    /// # Errors
-    /// The page has left.
-    pub fn share_for(&self, session: Session, shared: Shared) -> Result<(), Unheard> {
-        self.with(|room, now| room.share_for(session, shared, now))
-    }
-
-    /// What a page that has seen `seen` hears next, up to about `bytes` of it; nothing if nothing happens for so long.
-    pub(crate) async fn hear_from_page(
-        &self,
-        session: Session,
-        seen: u64,
-        wait: Duration,
-        bytes: usize,
-    ) -> Result<Vec<Arc<Line>>, Unheard> {
-        let mut last = self.last.subscribe();
-        self.see_page(session, seen);
-        // An error would mean that the room is gone.
-        let _ = timeout(wait, last.wait_for(|last| *last > seen)).await;
-        self.see_page(session, seen);
-        lock(&self.room).after(session, seen, bytes)
-    }
-
-    fn see_page(&self, session: Session, seen: u64) {
-        lock(&self.room).saw(session, seen);
-        if let Some(page) = lock(&self.pages).get_mut(&session.member) {
-            page.asked = Instant::now();
-        }
-    }
-
-    /// A page that has not asked for long is away: nothing else would tell.
-    fn tend_pages(&self) {
-        let gone: Vec<Session> = {
-            let mut pages = lock(&self.pages);
-            let gone = pages.values().filter(|page| page.asked.elapsed() > PAGE_SILENCE).map(|page| page.session);
-            let gone: Vec<Session> = gone.collect();
-            pages.retain(|_, page| page.asked.elapsed() <= PAGE_SILENCE);
-            gone
-        };
-        gone.into_iter().for_each(|session| self.with(|room, now| room.cut(session, now)));
     }
 
     /// By the rule of `--yes` or the answer of a person.
