@@ -213,7 +213,9 @@ fn a_refused_transfer_is_told_at_once_and_is_what_the_exit_code_says() {
     let scene = Scene::new();
     let file = scene.thing("a.txt", b"too much");
     let mut host = receiving(&scene).args(["--max-size", "1"]).listening();
-    let mut sender = scene.send(&file).args(["--chat", "--to", &scene.at_invite()]).typing().start();
+    let log = scene.path("log");
+    let sending = scene.send(&file).args(["--chat", "--to", &scene.at_invite(), "--log"]).arg(&log);
+    let mut sender = sending.typing().start();
     sender.event_where("failure", |event| event["event"] == "failed" && event["transfer"].is_string());
     sender.event("room");
     sender.says("why?");
@@ -221,6 +223,8 @@ fn a_refused_transfer_is_told_at_once_and_is_what_the_exit_code_says() {
     sender.hangs_up();
     sender.ended().with(3);
     left(host).with(0);
+    let logged: Value = serde_json::from_str(fs::read_to_string(&log).unwrap().trim()).unwrap();
+    assert_eq!((text(&logged, "direction"), text(&logged, "outcome")), ("out", "refused"));
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc
         let interrupted = interrupted.clone();
         async move { fetcher.fetch(target, interrupted).await }
     };
-    let done = beside(means, target, met, fetching, "everything is here").await?;
+    let done = beside(means, &*ways.incoming, target, met, fetching, "everything is here").await?;
     if done.code == ExitCode::Ok {
         unless_interrupted(ui.text_is_dealt_with(), interrupted).await;
     }

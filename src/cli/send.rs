@@ -200,7 +200,7 @@ impl Sending<'_> {
         let means = self.means()?.map(|means| means.known_by(&sender.identity));
         let (met, target, interrupted) = (sender.met.subscribe(), &receiver.target, self.interrupted.clone());
         let sending = async move { sender.send(target, None, interrupted).await };
-        beside(means, target, met, sending, "everything is sent").await
+        beside(means, &**self.reporter, target, met, sending, "everything is sent").await
     }
 
     /// Sends to each at its own pace. What is read for one of them is there for all.

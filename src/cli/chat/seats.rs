@@ -10,7 +10,7 @@ use super::means::Means;
 use super::talk::Talk;
 use crate::cli::hosting::Door;
 use crate::cli::{Done, Ended, Failed};
-use crate::events::{Event, ExitCode, Failure};
+use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::session::{Devices, Met, Over, RoomGuest, RoomHost, Seat, Target};
 
 /// How a stay in a room went.
@@ -114,9 +114,11 @@ pub(super) fn unheard() -> Failure {
 }
 
 /// Sees a transfer to its end; with `means` it talks in the room of whom that has `met`, meanwhile and until the person
-/// leaves. The code is that of the transfer. If that went well, it is that of what went wrong in the room, once there.
+/// leaves. How the transfer came out is told to `reporter`, and is the code; if it went well, the code is that of what went
+/// wrong in the room, once there.
 pub(in crate::cli) async fn beside(
     means: Option<Means>,
+    reporter: &dyn Reporter,
     target: &Target,
     met: watch::Receiver<Option<Met>>,
     transfer: impl Future<Output = Result<(), Failed>>,
@@ -126,7 +128,6 @@ pub(in crate::cli) async fn beside(
         transfer.await?;
         return Ok(Done::well(well));
     };
-    let reporter = Arc::clone(&means.reporter);
     let transferring = async {
         let Err((transfer, failure)) = transfer.await else { return Done::well(well) };
         let done = Done::with(failure.code, &failure.message);
