@@ -211,6 +211,8 @@ impl Tree {
         if let Some((dir, path)) = self.earlier.find(&offered, parent_dir) {
             let taken = Arc::new(Mutex::new(Taken::list(&dir).map_err(failed)?));
             let own = self.own_before(Some(&path));
+            // that attempt may have died before it synced what holds the folder
+            self.dirty.insert(parent);
             return Ok((dir, Spot { path: Some(path), taken, own, created: true }));
         }
         let own = self.own_before(Some(&offered));

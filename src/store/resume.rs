@@ -80,19 +80,19 @@ impl Folders {
 impl Left {
     /// Compares what was left with the plan. What is found in place though nobody could say so any more is noted.
     pub(super) fn find(area: &Area, root: &Root, plan: &Plan, mut replayed: Replayed) -> Left {
-        let mut left = Left::default();
+        let (mut left, mut unsaid) = (Left::default(), Vec::new());
         let mut ids: Vec<u32> = plan.files.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
             let planned = &plan.files[&id];
             let mark = Mark::of(planned);
             if let Some(done) = replayed.done.get_mut(&mark).and_then(Vec::pop) {
-                let path = match &done.name {
-                    Some(name) => RelPath::from_stranger(name).ok(),
-                    None => placed_unsaid(area, root, planned, &done, &replayed.folders),
+                let (found, path) = match &done.name {
+                    Some(name) => (&mut left.stored, RelPath::from_stranger(name).ok()),
+                    None => (&mut unsaid, placed_unsaid(area, root, planned, &done, &replayed.folders)),
                 };
                 if let Some(path) = path {
-                    left.stored.push((id, done, path));
+                    found.push((id, done, path));
                     continue;
                 }
             }
@@ -100,6 +100,12 @@ impl Left {
             if let Ok((file, on_disk)) = open_part(area, planned, part.temp) {
                 left.parts.push(LeftPart { id, part, file, on_disk });
             }
+        }
+        // their process may have died before it synced their folders; what is not known to last is sent again
+        if sync_folders(root, unsaid.iter().map(|(_, _, path)| path)).is_ok() {
+            let said: Vec<_> = unsaid.iter().map(|(_, done, path)| Record::stored(done.temp, path.as_str())).collect();
+            area.note(&said);
+            left.stored.append(&mut unsaid);
         }
         left.folders =
             Folders { made: replayed.folders, own: left.stored.iter().map(|(_, _, path)| path.clone()).collect() };
@@ -158,10 +164,24 @@ fn placed_unsaid(
         return None;
     }
     let name = FileName::from_stranger(&name);
-    let path = match parent {
-        Some(parent) => parent.join(&name),
-        None => RelPath::from_stranger(name.as_str()).ok()?,
-    };
-    area.note(&[Record::stored(done.temp, path.as_str())]);
-    Some(path)
+    match parent {
+        Some(parent) => Some(parent.join(&name)),
+        None => RelPath::from_stranger(name.as_str()).ok(),
+    }
+}
+
+/// Makes the names of these files survive a power cut: every folder above them, each once.
+fn sync_folders<'a>(root: &Root, files: impl Iterator<Item = &'a RelPath>) -> io::Result<()> {
+    let mut synced = HashSet::new();
+    for file in files {
+        let mut above = file.parent();
+        while let Some(folder) = above.take_if(|folder| synced.insert(Some(folder.as_str().to_owned()))) {
+            at::sync_dir(&open_below(&root.dir, &folder)?)?;
+            above = folder.parent();
+        }
+        if above.is_none() && synced.insert(None) {
+            at::sync_dir(&root.dir)?;
+        }
+    }
+    Ok(())
 }
