@@ -255,6 +255,25 @@ fn a_fetch_goes_on_after_both_ends_died() {
 }
 
 #[test]
+fn what_a_killed_fetch_can_not_go_on_with_goes_when_the_next_one_starts() {
+    let scene = Scene::new();
+    let source = big(&scene, 2);
+    let dead = scene.inbox().join(".qrdrop-partial/t-00112233445566778899aabbccddeeff");
+    fs::create_dir_all(&dead).unwrap();
+    fs::write(dead.join("0011223344556677.part"), "cut").unwrap();
+    let outbox = scene
+        .send(&source)
+        .args(["--interface", "lo", "--port", "0", "--hidden", "--invite-file"])
+        .arg(scene.invite())
+        .listening();
+    let fetch = Launch::new("receive").arg(scene.inbox()).args(["--json", "--from", &outbox.qrdrop_link()]);
+    let fetched = fetch.state(&scene.path("state")).run().with(0);
+    assert!(fetched.screen.contains("removed 3 B of unfinished transfers"));
+    outbox.left().with(0);
+    only_the_file(&scene, &source);
+}
+
+#[test]
 fn a_source_that_changed_meanwhile_is_sent_again_whole() {
     let scene = Scene::new();
     let source = big(&scene, 48);

@@ -7,21 +7,20 @@ use tokio::sync::watch;
 use super::args::{Common, Receive};
 use super::chat::{Means, beside};
 use super::{
-    Ended, Ways, disk, interruptions, made, network, open_devices, open_state, shown_name, target, unless_interrupted,
-    unusable,
+    Ended, Ways, interruptions, made, network, open_devices, open_folder, open_state, shown_name, target,
+    unless_interrupted, unusable,
 };
 use crate::events::ExitCode;
 use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::session::Fetcher;
-use crate::store::Folder;
 use crate::transfer::Outlet;
 use crate::ui::Ui;
 
 /// Fetches everything from the outbox that `from` names.
 pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc<Ui>, ways: &Ways) -> Ended {
     let interrupted = interruptions(ui);
-    let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
+    let folder = open_folder(&receive.folder, ui)?;
     open_state(common)?;
     let devices = open_devices(common, receive.hosting.remember)?;
     let known = devices.known().map_err(|error| unusable(&error))?;

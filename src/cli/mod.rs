@@ -17,6 +17,7 @@ mod whereabouts;
 
 use std::ffi::OsString;
 use std::future::ready;
+use std::path::Path;
 use std::sync::Arc;
 #[cfg(unix)]
 use std::task::Poll;
@@ -25,12 +26,12 @@ use tokio::sync::watch;
 
 use crate::automation::{Automation, Rules};
 use crate::events::{Event, ExitCode, Failure, Reporter, Way};
-use crate::names::PeerName;
+use crate::names::{PeerName, human_bytes};
 use crate::net::NetError;
 use crate::optimize::{WORKER, work};
 use crate::pairing::{Identity, PairingError, leave_no_dump};
 use crate::session::{Devices, DevicesError, Memory};
-use crate::store::{StateDir, StoreError};
+use crate::store::{Folder, StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
 use args::{Chat, Cli, Command, Common, Receive, Send};
 use settings::Parsed;
@@ -202,6 +203,16 @@ impl Done {
 /// A failure that is about no transfer.
 fn failed(failure: Failure) -> Failed {
     (None, failure)
+}
+
+/// Opens the folder that files go to, rid of what can't go on.
+fn open_folder(path: &Path, ui: &Ui) -> Result<Arc<Folder>, Failed> {
+    let folder = Folder::open(path).map_err(|error| disk(&error))?;
+    let cleaned = folder.clean().map_err(|error| disk(&error))?;
+    if cleaned.files > 0 {
+        ui.say(&format!("removed {} of unfinished transfers from an earlier run", human_bytes(cleaned.bytes)));
+    }
+    Ok(folder)
 }
 
 /// A failure of this machine's disk.

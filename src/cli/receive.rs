@@ -7,11 +7,10 @@ use super::args::{Common, Receive};
 use super::chat::{Means, OwnSeat, Stay, interrupted_while_busy, left, left_by, talked};
 use super::doctor::POINTER;
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
-use super::{Done, Ended, Ways, disk, interruptions, open_state, unless_interrupted};
+use super::{Done, Ended, Ways, disk, interruptions, open_folder, open_state, unless_interrupted};
 use crate::events::{ExitCode, Failure};
 use crate::names::human_bytes;
 use crate::session::{Classic, Inbox, InboxRules, RoomHost, Waiting, waiting};
-use crate::store::Folder;
 use crate::transfer::Outlet;
 use crate::ui::Ui;
 use crate::web::{Share, Web};
@@ -20,14 +19,7 @@ use crate::wire::Role;
 /// Receives until it is told to leave, or has done what `--once` asks.
 pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, ways: &Ways) -> Ended {
     let interrupted = interruptions(ui);
-    let folder = Folder::open(&receive.folder).map_err(|error| disk(&error))?;
-    match folder.clean() {
-        Ok(cleaned) if cleaned.files > 0 => {
-            ui.say(&format!("removed {} of unfinished transfers from an earlier run", human_bytes(cleaned.bytes)));
-        }
-        Ok(_) => {}
-        Err(error) => return Err(disk(&error)),
-    }
+    let folder = open_folder(&receive.folder, ui)?;
     let memory = open_state(common)?;
     waiting(&folder).iter().for_each(|waiting| tell_waiting(ui, waiting));
     let known = memory.inbox_key(&folder).map_err(|error| disk(&error))?;

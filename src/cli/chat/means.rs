@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::relaying::Relaying;
 use super::share::Giver;
 use crate::cli::args::Common;
-use crate::cli::{Failed, Ways, disk, made, network, open_devices, open_state, shown_name};
+use crate::cli::{Failed, Ways, made, network, open_devices, open_folder, open_state, shown_name};
 use crate::events::{ExitCode, Reporter};
 use crate::net::addresses::candidates;
 use crate::pairing::Identity;
@@ -72,7 +72,7 @@ impl Means {
             identity: made(devices.identity(None, &[]))?,
             devices,
             name: shown_name(common),
-            folder: Folder::open(folder).map_err(|error| disk(&error))?,
+            folder: open_folder(folder, ui)?,
             source,
             address: None,
             expose,
