@@ -223,7 +223,11 @@ impl<'a> Sending<'a> {
         }
         if let Some(failed) = &self.failed_there {
             let message = format!("the receiver could not store {failed}");
-            return Err(Failure::new(ExitCode::Incomplete, message, "free space there, then send the rest again"));
+            return Err(Failure::new(
+                ExitCode::Incomplete,
+                message,
+                "make room there, or look after that disk; then send the rest again",
+            ));
         }
         if let Some(failed) = &self.failed_here {
             let message = format!("the receiver found a fault in what was sent: {failed}");
