@@ -63,6 +63,7 @@ class Tally:
         try:
             run(scene)
             scene.end()
+            shutil.rmtree(scene.work)
         except Violation as violation:
             self.violations += 1
             print(f"VIOLATION {label}: {violation}\n  kept: {scene.work}", flush=True)
@@ -77,7 +78,6 @@ class Tally:
             scene.abandon()
             raise
         self.add("cases")
-        shutil.rmtree(scene.work)
         return True
 
     def finish(self):
@@ -277,7 +277,8 @@ class Scene:
         # What an invitation is written to before it has its name stays after a kill.
         if strangers := {name for name in strangers if not re.fullmatch(r"\d+\.(log|out)|\.qrdrop-[0-9a-f]{16}", name)}:
             raise Violation(f"I1: {strangers} came to be outside the folder")
-        there = listing(self.inbox)
+        # First what was told: more may come to be meanwhile.
+        told, there = self.told(), listing(self.inbox)
         for path, content in there.items():
             if content is None:
                 continue
@@ -292,7 +293,7 @@ class Scene:
         for path in self.before:
             if path not in there:
                 raise Violation(f"I4: `{path}` was there, and is gone")
-        for name, source in self.told().items():
+        for name, source in told.items():
             if there.get(name) != self.sources[source]:
                 raise Violation(f"I3: `{name}` was told as stored")
         self.check_partials()

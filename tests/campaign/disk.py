@@ -109,12 +109,15 @@ class Disk:
         return os.stat(self.log).st_size
 
     def close(self):
+        # Half unmounted is worse than late.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for words in (("umount", self.folder), ("losetup", "-d", self.loop), ("umount", self.file)):
             for _ in range(50):
                 if subprocess.run(list(map(str, words)), capture_output=True).returncode == 0:
                     break
                 time.sleep(0.1)
         os.waitpid(self.server, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def records(self):
         """As (where it ends in the log, offset or `FLUSH`, bytes)."""

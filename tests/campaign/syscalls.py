@@ -12,7 +12,7 @@ import random
 import re
 import time
 
-from common import Tally, Violation, arguments
+from common import PATIENCE_S, Tally, Violation, arguments
 from kills import BEREAVED, serves_on
 
 # Whatever can change a folder or what is in it.
@@ -77,7 +77,10 @@ def undisturbed(tally):
 
 def ends(host, sender):
     """Waits until the traced host is dead or the sender has ended; whether the host is dead."""
+    deadline = time.monotonic() + PATIENCE_S
     while host.alive() and sender.alive():
+        if time.monotonic() > deadline:
+            raise Violation(f"I5: neither ends: {sender}")
         time.sleep(0.01)
     time.sleep(0.05)
     host.killed |= not host.alive()
