@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::around::{have, have_module, sh};
 use common::{Launch, PATIENCE, Program, Scene, disk, qrdrop};
@@ -168,6 +168,27 @@ impl Tmux {
         self.does("send-keys Enter");
     }
 
+    /// Types a line into a shell that takes the terminal back at this moment, and may throw away what comes meanwhile: what is
+    /// not echoed within a second is typed again.
+    fn types_visibly(&self, line: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let is_echoed = || {
+            let soon = Instant::now() + Duration::from_secs(1);
+            self.does("send-keys C-u");
+            self.does(&format!("send-keys -l '{}'", line.replace('\'', r"'\''")));
+            while Instant::now() < soon {
+                if self.does("capture-pane -p -J").contains(line) {
+                    return true;
+                }
+            }
+            false
+        };
+        while !is_echoed() {
+            assert!(Instant::now() < deadline, "what is typed is not echoed");
+        }
+        self.does("send-keys Enter");
+    }
+
     /// The pane, once it fits.
     fn shows(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -236,7 +257,8 @@ fn ctrl_c_gives_back_a_terminal_that_echoes() {
     tmux.does("send-keys C-c");
     tmux.shows("the shell", |pane| pane.trim_end().ends_with("ready:"));
     // A terminal left raw says `-icanon` and `-echo`.
-    tmux.types(r"echo code=$?; stty -a | tr ' ;' '\n\n' | grep -x -e '-*echo' -e '-*icanon' | paste -sd,");
+    let modes = r"echo code=$?; stty -a | tr ' ;' '\n\n' | grep -x -e '-*echo' -e '-*icanon' | paste -sd,";
+    tmux.types_visibly(modes);
     tmux.shows("exit code 0 and the usual modes", |pane| {
         ["code=0", "icanon,echo"].iter().all(|line| pane.lines().any(|shown| shown == *line))
     });
