@@ -131,6 +131,8 @@ impl Program {
     /// Kills it, as the system does when memory is short.
     pub fn kill(&mut self) {
         self.child.kill().expect("the program still runs");
+        // Until then it holds its locks.
+        self.child.wait().expect("a child can be waited for");
     }
 
     /// Waits until standard error (or the terminal) has shown `text`, styling left out.
