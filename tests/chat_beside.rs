@@ -140,7 +140,7 @@ fn an_outbox_and_who_fetches_from_it_talk() {
 #[test]
 fn the_key_of_a_transfer_that_was_cut_goes_on_with_that_and_opens_no_room() {
     let scene = Scene::new();
-    let file = scene.thing("film.bin", &vec![7; 24_000_000]);
+    let file = scene.thing("film.bin", &disk::noise(1, 24_000_000));
     let mut host = giving(&scene, &file).args(["--keep", "--limit", "8MB"]).listening();
     let fetching_by = |link: &str| {
         let fetching = Launch::new("receive").arg(scene.inbox()).args(["--json", "--chat", "--interface", "lo"]);
@@ -149,6 +149,7 @@ fn the_key_of_a_transfer_that_was_cut_goes_on_with_that_and_opens_no_room() {
     let mut first = fetching_by(&host.qrdrop_link()).start();
     first.event_where("some of it", |event| event["event"] == "progress" && number(event, "bytes") > 8_000_000);
     first.kill();
+    host.program.event_where("that it was cut", |event| event["event"] == "failed");
     let second = fetching_by(&with_another_token(&host.qrdrop_link())).start().ended().with(0);
     assert!(number(&second.one("retry"), "from_bytes") > 0, "{second}");
     assert!(second.named("room").is_empty(), "{second}");
