@@ -5,12 +5,14 @@ use std::fs::{File, Metadata};
 /// Holes are told of in pieces of this length, at multiples of it, or up to the end of the file.
 pub const HOLE_UNIT: u64 = 1024 * 1024;
 
-/// Bytes of `file` in units that are nothing but hole. A file system that knows no holes has none.
-pub(super) fn count(file: &File, about: &Metadata) -> u64 {
-    let (size, mut holes, mut offset) = (about.len(), 0, 0);
-    if size < HOLE_UNIT || !takes_less_than(about, size) {
-        return 0;
-    }
+/// Whether a file can have whole units that are hole: known without opening it, and true of few.
+pub(super) fn are_possible(about: &Metadata) -> bool {
+    about.len() >= HOLE_UNIT && takes_less_than(about, about.len())
+}
+
+/// Bytes of the `size` of `file` in units that are nothing but hole. A file system that knows no holes has none.
+pub(super) fn count(file: &File, size: u64) -> u64 {
+    let (mut holes, mut offset) = (0, 0);
     while offset < size {
         // Data may begin before the unit does; then the whole unit counts as data.
         let data = next_data(file, offset).unwrap_or(size).min(size);

@@ -194,5 +194,8 @@ pub(super) fn open_for_reading(path: &Path) -> std::io::Result<File> {
 
 /// Bytes of the file at `path` that are in holes. One that can't be opened now fails when it is sent.
 pub(super) fn holes_in(path: &Path, about: &Metadata) -> u64 {
-    open_for_reading(path).map_or(0, |file| holes::count(&file, about))
+    if !holes::are_possible(about) {
+        return 0;
+    }
+    open_for_reading(path).map_or(0, |file| holes::count(&file, about.len()))
 }
