@@ -55,6 +55,8 @@ pub struct Advert {
     daemon: ServiceDaemon,
     monitor: Receiver<DaemonEvent>,
     info: AdvertInfo,
+    /// The name that it has on the network.
+    instance: String,
     enabled: Vec<String>,
     started: Instant,
     announced: bool,
@@ -66,13 +68,14 @@ impl Advert {
     /// # Errors
     /// [`NetError::NoInterface`] without a candidate, [`NetError::DiscoveryPortTaken`], [`NetError::Discovery`].
     pub fn start(info: AdvertInfo) -> Result<Advert, NetError> {
-        let service = service(&info)?;
+        let instance = instance_of(&info.name).to_owned();
+        let service = service(&info, &instance)?;
         let daemon = daemon()?;
         let monitor = daemon.monitor()?;
         daemon.set_ip_check_interval(LOOK_EVERY_SECONDS)?;
         daemon.disable_interface(IfKind::All)?;
         let mut advert =
-            Advert { daemon, monitor, info, enabled: Vec::new(), started: Instant::now(), announced: false };
+            Advert { daemon, monitor, info, instance, enabled: Vec::new(), started: Instant::now(), announced: false };
         advert.enable_interfaces()?;
         advert.daemon.register(service)?;
         Ok(advert)
@@ -90,10 +93,23 @@ impl Advert {
     /// As [`Advert::start`]; the former addresses stay advertised then.
     pub fn update(&mut self, candidates: Vec<Candidate>) -> Result<(), NetError> {
         let info = AdvertInfo { candidates, ..self.info.clone() };
-        let service = service(&info)?;
+        let service = service(&info, &self.instance)?;
         self.info = info;
         self.enable_interfaces()?;
         self.daemon.register(service)?;
+        Ok(())
+    }
+
+    /// Makes the name that the library chose a registration of its own. As a renamed one it would answer whoever asks for
+    /// the former name, which is another device's, and nobody who asks for the new one (mdns-sd 0.21, for names with
+    /// capital letters). The former registration is left without addresses and so says nothing; withdrawing it would
+    /// withdraw the new name.
+    fn take_name(&mut self, instance: String) -> Result<(), NetError> {
+        let host = host_of(&self.info);
+        let nothing: &[IpAddr] = &[];
+        let former = std::mem::replace(&mut self.instance, instance);
+        self.daemon.register(ServiceInfo::new(SERVICE_TYPE, &former, &host, nothing, self.info.port, None)?)?;
+        self.daemon.register(service(&self.info, &self.instance)?)?;
         Ok(())
     }
 
@@ -135,8 +151,15 @@ impl Advert {
                 }
                 Ok(Ok(DaemonEvent::NameChange(change))) if change.rr_type == RRType::SRV => {
                     let suffix = format!(".{SERVICE_TYPE}");
-                    let instance = change.new_name.strip_suffix(&suffix).unwrap_or(&change.new_name);
-                    return AdvertEvent::Renamed(unescape(instance));
+                    let instance = unescape(change.new_name.strip_suffix(&suffix).unwrap_or(&change.new_name));
+                    // Each interface tells of it.
+                    if instance == self.instance {
+                        continue;
+                    }
+                    return match self.take_name(instance.clone()) {
+                        Ok(()) => AdvertEvent::Renamed(instance),
+                        Err(error) => AdvertEvent::Failed(error.to_string()),
+                    };
                 }
                 Ok(Ok(DaemonEvent::Error(error))) => return AdvertEvent::Failed(error.to_string()),
                 Ok(Ok(_)) => {}
@@ -164,30 +187,25 @@ pub fn worth_advertising(candidates: &[Candidate]) -> impl Iterator<Item = &Cand
     candidates.iter().filter(move |c| !any || reaches_the_room(c))
 }
 
-pub(super) fn service(info: &AdvertInfo) -> Result<ServiceInfo, NetError> {
+pub(super) fn service(info: &AdvertInfo, instance: &str) -> Result<ServiceInfo, NetError> {
     let addresses: Vec<IpAddr> = worth_advertising(&info.candidates).map(|c| c.ip).collect();
     if addresses.is_empty() {
         return Err(NetError::NoInterface);
     }
-    let id = cut(&info.id, ID_MAX);
     let properties = [
         ("v", TXT_VERSION.to_owned()),
-        ("id", id.to_owned()),
+        ("id", cut(&info.id, ID_MAX).to_owned()),
         ("n", cut(&info.name, SHOWN_NAME_MAX).to_owned()),
         ("c", u8::from(info.classic).to_string()),
         ("k", info.kind.to_string()),
         ("r", u8::from(info.room).to_string()),
     ];
-    // The host name is made from the key mark: the machine's own would tell more than the person chose to show.
-    let host = format!("qrdrop-{id}.local.");
-    Ok(ServiceInfo::new(
-        SERVICE_TYPE,
-        instance_of(&info.name),
-        &host,
-        addresses.as_slice(),
-        info.port,
-        &properties[..],
-    )?)
+    Ok(ServiceInfo::new(SERVICE_TYPE, instance, &host_of(info), addresses.as_slice(), info.port, &properties[..])?)
+}
+
+/// The host name, made from the key mark: the machine's own would tell more than the person chose to show.
+fn host_of(info: &AdvertInfo) -> String {
+    format!("qrdrop-{}.local.", cut(&info.id, ID_MAX))
 }
 
 /// Undoes what the library does to our own instance name; the names of others arrive as they are on the wire.

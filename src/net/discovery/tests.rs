@@ -24,7 +24,7 @@ fn info(name: &str) -> AdvertInfo {
 
 /// The record as another device gets it.
 fn on_the_wire(info: &AdvertInfo) -> ResolvedService {
-    let mut record = service(info).unwrap().as_resolved_service();
+    let mut record = service(info, instance_of(&info.name)).unwrap().as_resolved_service();
     record.fullname = unescape(&record.fullname);
     record
 }
@@ -55,7 +55,7 @@ fn what_is_advertised_is_read_back() {
 
 #[test]
 fn nothing_but_the_shown_name_tells_who_hosts() {
-    let service = service(&info("Laptop")).unwrap();
+    let service = service(&info("Laptop"), "Laptop").unwrap();
     assert_eq!(service.get_hostname(), "qrdrop-k7wq-93fd.local.");
     let keys: Vec<&str> = service.get_properties().iter().map(|p| p.key()).collect();
     assert_eq!(keys, ["v", "id", "n", "c", "k", "r"]);
@@ -89,12 +89,12 @@ fn a_name_that_was_taken_is_shown_with_its_number_and_no_other_is() {
 fn bridges_and_tunnels_are_advertised_only_where_there_is_nothing_else() {
     let mut info = info("x");
     info.candidates.push(candidate("172.17.0.1", "docker0", Reason::Bridge));
-    let addresses = |info: &AdvertInfo| service(info).unwrap().get_addresses().len();
+    let addresses = |info: &AdvertInfo| service(info, instance_of(&info.name)).unwrap().get_addresses().len();
     assert_eq!(addresses(&info), 1);
     info.candidates.remove(0);
     assert_eq!(addresses(&info), 1);
     info.candidates.clear();
-    assert!(matches!(service(&info), Err(NetError::NoInterface)));
+    assert!(matches!(service(&info, "Laptop"), Err(NetError::NoInterface)));
 }
 
 #[test]
@@ -207,7 +207,7 @@ async fn a_trial_advertisement_comes_back_and_shows_in_no_list() {
 
 /// Two daemons of one machine hear each other, on whatever network it has.
 #[tokio::test]
-async fn an_advertisement_is_found_renamed_on_conflict_and_withdrawn() {
+async fn an_advertisement_is_found_and_withdrawn() {
     let here = candidates(Some("127.0.0.1")).unwrap();
     let name = format!("test {}", std::process::id());
     let info = AdvertInfo { candidates: here, ..info(&name) };
@@ -235,4 +235,62 @@ async fn an_advertisement_is_found_renamed_on_conflict_and_withdrawn() {
     advert.shutdown().await;
     while browser.next().await != Change::Lost(found.fullname.clone()) {}
     browser.shutdown().await;
+}
+
+/// The question for the service record of an instance (RFC 1035, section 4; RFC 2782).
+fn service_question(instance: &str) -> Vec<u8> {
+    let mut question = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in std::iter::once(instance).chain(SERVICE_TYPE.trim_end_matches('.').split('.')) {
+        question.push(label.len() as u8);
+        question.extend(label.as_bytes());
+    }
+    question.extend([0, 0, 33, 0, 1]);
+    question
+}
+
+#[tokio::test]
+async fn who_had_to_take_another_name_answers_to_that_and_no_longer_to_the_first() {
+    let here = candidates(Some("127.0.0.1")).unwrap();
+    // Capital letters are what the library loses count of.
+    let name = format!("Taken {}", std::process::id());
+    let as_info = |port, id: &str| AdvertInfo { port, id: id.to_owned(), candidates: here.clone(), ..info(&name) };
+    let mut first = Advert::start(as_info(5001, "first")).unwrap();
+    if first.event().await == AdvertEvent::Unheard {
+        return;
+    }
+    let mut second = Advert::start(as_info(5002, "second")).unwrap();
+    let renamed = loop {
+        if let AdvertEvent::Renamed(renamed) = second.event().await {
+            break renamed;
+        }
+    };
+    assert_eq!(renamed, format!("{name} (2)"));
+    let asker = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket2::SockRef::from(&asker).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    let ask_until_answered = async || {
+        let mut answers = Vec::new();
+        while !answers.contains(&(renamed.clone(), 5002)) {
+            // Who answers the second question has had the first before.
+            for instance in [&name, &renamed] {
+                asker.send_to(&service_question(instance), "224.0.0.251:5353").await.unwrap();
+            }
+            let mut answer = [0; 1500];
+            let patience = Duration::from_millis(250);
+            while let Ok(received) = tokio::time::timeout(patience, asker.recv_from(&mut answer)).await {
+                let answer = &answer[..received.unwrap().0];
+                let holds = |part: &[u8]| answer.windows(part.len()).any(|window| window == part);
+                let asked = if holds(renamed.as_bytes()) { &renamed } else { &name };
+                let ports = [5001_u16, 5002].into_iter().filter(|port| holds(&port.to_be_bytes()));
+                answers.extend(ports.map(|port| (asked.clone(), port)));
+            }
+        }
+        answers
+    };
+    let answered = || tokio::time::timeout(Duration::from_secs(20), ask_until_answered());
+    // The moment of the change itself is the library's.
+    answered().await.unwrap();
+    let answers = answered().await.unwrap();
+    assert!(!answers.contains(&(name, 5002)), "{answers:?}");
+    second.shutdown().await;
+    first.shutdown().await;
 }
