@@ -366,14 +366,16 @@ impl<'a> Receiving<'a> {
         StoredItem { id, bytes: entry.size.unwrap_or_default(), hash, name: String::new() }
     }
 
-    /// Makes what is left of the folders, and tells the sender that this was all.
+    /// Makes what is left of the folders, and tells the sender that this was all. One that does not say that it has heard
+    /// so may come back, and finds it all as it is.
     pub(super) async fn finish<S: Channel>(&mut self, conn: &mut Conn<S>) -> Result<Event, SessionError> {
         let closing = Arc::clone(&self.intake);
         let closed = conn.alive_during(spawn_blocking(move || closing.finish())).await?;
         closed.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         conn.send(&Finished { files: self.files, bytes: self.bytes }).await?;
-        // The files are stored whether or not the sender says goodbye.
-        let _ = timeout(Duration::from_secs(5), hear_bye(conn)).await;
+        if let Ok(Ok(())) = timeout(Duration::from_secs(5), hear_bye(conn)).await {
+            self.intake.close();
+        }
         match self.first_failure.take() {
             None => Ok(Event::Finished {
                 transfer: self.manifest.transfer.clone(),

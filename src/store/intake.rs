@@ -143,7 +143,8 @@ impl Intake {
         }
     }
 
-    /// Ends the transfer: makes the folders that no file made, sets the times of folders, removes the partial area.
+    /// Makes the folders that no file made, sets the times of folders, and removes the partial area unless it is kept for
+    /// another attempt.
     ///
     /// # Errors
     /// A folder can't be made or kept. Files that were stored stay stored.
@@ -152,10 +153,17 @@ impl Intake {
         if tree.broken {
             return Err(StoreError::not_durable("the received folders", &earlier_failure()));
         }
-        let made = tree.finish();
-        let kept = tree.sync(self.shared.area.dir());
+        tree.finish()?;
+        tree.sync(self.shared.area.dir()).map_err(|error| StoreError::not_durable("the received folders", &error))?;
+        if !self.shared.area.is_kept() {
+            self.close();
+        }
+        Ok(())
+    }
+
+    /// Removes the partial area: nobody will come back.
+    pub fn close(&self) {
         self.shared.area.remove();
-        made.and(kept.map_err(|error| StoreError::not_durable("the received folders", &error)))
     }
 }
 

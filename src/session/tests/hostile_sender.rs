@@ -11,11 +11,13 @@ use crate::events::Event;
 use crate::pairing::tls::{self, Pin};
 use crate::session::conn::Conn;
 use crate::session::error::SessionError;
+use crate::session::returning::{awaited, key_id};
 use crate::session::visit::open_lane;
 use crate::transfer::LaneError;
 use crate::wire::{
-    Chunk, Codec, Entry, EntryKind, Go, Hello, Kind, LANE_NUMBERS, LANES_CAP, Message, Method, Offer, OfferEnd,
-    Open as Opening, Page, Ping, Proof, RefuseCode, Stored, StoredItem, VERSION, Verdicts, Withdraw, frame,
+    Chunk, Codec, Entry, EntryKind, Go, Header, Hello, Kind, LANE_NUMBERS, LANES_CAP, Message, Method, Offer, OfferEnd,
+    Open as Opening, Pack, Packed, Page, Ping, Proof, RefuseCode, Stored, StoredItem, VERSION, Verdicts, Withdraw,
+    frame,
 };
 
 type Client = Conn<TlsStream<TcpStream>>;
@@ -261,6 +263,48 @@ async fn misbehaving_on_a_lane_ends_the_whole_session_with_a_word() {
     }
     assert_eq!(open.names(), Vec::<String>::new());
     open.still_works().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_does_not_say_goodbye_may_come_back_to_what_is_stored() {
+    let mut open = open(rules(), &Recorder::answering([]));
+    let content = vec![7; 60_000];
+    let entries: Vec<Entry> = (0..20).map(|number| file(&format!("{number}"), content.len() as u64)).collect();
+    let (mut begin, page, end) = offer(&entries);
+    let path = open.folder.path().to_owned();
+    let waits = |hash: &[u8; 32]| awaited(&Folder::open(&path).unwrap(), &key_id(hash)).is_some();
+    for (hash, says_goodbye) in [([3; 32], false), ([4; 32], true)] {
+        begin.resume_hash = hash;
+        let key = Identity::fresh(&[]).unwrap();
+        let target = open.invited(LinkKind::Qrdrop);
+        let mut visit = visit(&target, &key, Role::Sends, &Recorder::answering([])).await;
+        let conn = &mut visit.paired.conn;
+        conn.send(&begin).await.unwrap();
+        conn.send(&page).await.unwrap();
+        conn.send(&end).await.unwrap();
+        conn.expect::<Verdicts>().await.unwrap();
+        let go: Go = conn.expect().await.unwrap();
+        let mut lane = open_lane(&visit.lane_way(), &key, go.session, 0).await.unwrap();
+        let packs: Vec<u8> = (0..20).flat_map(|id| pack(id, &content)).collect();
+        let brought = tokio::task::spawn_blocking(move || std::io::Write::write_all(&mut lane, &packs).map(|()| lane));
+        let _lane = brought.await.unwrap().unwrap();
+        let conn = &mut visit.paired.conn;
+        while conn.recv(|_| true).await.unwrap().kind != Kind::Finished {}
+        assert!(waits(&hash), "until the sender has heard it");
+        if says_goodbye {
+            conn.send(&crate::wire::Bye).await.unwrap();
+        }
+        drop(visit);
+        assert_eq!(open.endings.recv().await.unwrap().result, Ok(()));
+        assert_eq!(waits(&hash), !says_goodbye);
+    }
+}
+
+/// A file by itself in a pack.
+fn pack(id: u32, content: &[u8]) -> Vec<u8> {
+    let files = vec![Packed { id, len: content.len() as u32, hash: *blake3::hash(content).as_bytes() }];
+    let piece = Header { kind: Kind::Piece, len: content.len() };
+    [frame(&Pack { codec: Codec::Raw, files }), piece.bytes().to_vec(), content.to_vec()].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
