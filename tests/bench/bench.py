@@ -1,7 +1,9 @@
 """The harness behind tests/bench/run.
 
-Works: W1 one file that can't be compressed; W3 a tree of small files; W4 one byte, from start to exit; classic the file
-of W1 in the classic dialect.
+Works: W1 one file that can't be compressed; W2 lines of a log; W3 a tree of small files; W4 one byte, from start to exit; W5
+eight files of an eighth of W1 at once; classic the file of W1 in the classic dialect.
+Networks: N1 loopback; N2 1 Gbit/s with 1 ms there and back; N3 100 Mbit/s with 10 ms, jitter and 0.5 % loss each way. N2 and N3
+are two network namespaces and link.c between them, and need root.
 A round runs each program once, in turn, so that every figure has a reference from the same minute: machines differ, and
 so does one machine from hour to hour. The clock runs from the start of the side that connects, with the other one ready,
 until both have ended (a server: until the client has). Ratios are to the reference of the same round, which is nc, and
@@ -10,6 +12,7 @@ sender is taken off both programs that make it. What arrived is compared byte fo
 """
 import argparse
 import collections
+import contextlib
 import filecmp
 import getpass
 import os
@@ -22,21 +25,82 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
+from compress import log_lines
+
+# MBIT DELAY_US JITTER_US LOSS_PERCENT QUEUE_KIB of link.c.
+NETWORKS = {"N1": None, "N2": "1000 500 0 0 1024", "N3": "100 5000 2000 0.5 256"}
+AT_ONCE = 8
+
+# Only what is listed there may be the default of a namespace.
+ALLOWED = pathlib.Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+
 Side = collections.namedtuple("Side", "start end cpu peak_kib code")
-Result = collections.namedtuple("Result", "seconds sender receiver")
+
+
+class Result(collections.namedtuple("Result", "start end sender receiver")):
+    @property
+    def seconds(self):
+        return self.end - self.start
+
+
+def together(results):
+    """Transfers that ran at once, as one: processor time in sum, memory of the largest."""
+    def sides(of):
+        return Side(None, None, sum(of(result).cpu for result in results), max(of(result).peak_kib for result in results), 0)
+
+    return Result(min(result.start for result in results), max(result.end for result in results),
+                  sides(lambda result: result.sender), sides(lambda result: result.receiver))
 
 
 class Failed(Exception):
     pass
 
 
+class Network:
+    """Where sender and receiver are."""
+
+    def __init__(self, bench):
+        self.link, self.names, self.address = None, (None, None), "127.0.0.1"
+        if not NETWORKS[bench.net]:
+            return
+        self.allowed = ALLOWED.read_text()
+        ALLOWED.write_text(f"{self.allowed.strip()} {bench.congestion}")
+        self.names, self.address = [f"qrdrop-bench-{os.getpid()}{side}" for side in "sr"], "10.83.9.2"
+        for name in self.names:
+            sh(f"ip netns add {name}; ip -n {name} link set lo up; "
+               f"ip netns exec {name} sysctl -qw net.ipv4.tcp_congestion_control={bench.congestion}")
+        self.link = subprocess.Popen([bench.link, *self.names, "link0", *NETWORKS[bench.net].split()], stdout=subprocess.PIPE)
+        self.link.stdout.readline()
+        for name, address in zip(self.names, ("10.83.9.1", self.address)):
+            sh(f"ip -n {name} addr add {address}/24 dev link0; ip -n {name} link set link0 up mtu 1500")
+
+    def inside(self, side):
+        """What a command line begins with to run at the sender or the receiver."""
+        name = self.names[side == "receiver"]
+        return ["ip", "netns", "exec", name] if name else []
+
+    def close(self):
+        if not self.link:
+            return
+        self.link.terminate()
+        self.link.wait(10)
+        ALLOWED.write_text(self.allowed)
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def sh(line):
+    subprocess.run(line, shell=True, check=True)
+
+
 def make_sources(folder, mib, files):
     """The same bytes every time, for each work its path and its size."""
     folder.mkdir()
     chance = random.Random(1)
-    big, tree, byte = folder / "big.bin", folder / "tree", folder / "byte.bin"
+    big, tree, byte, text = folder / "big.bin", folder / "tree", folder / "byte.bin", folder / "log.txt"
     with big.open("wb") as out:
         for _ in range(mib):
             out.write(chance.randbytes(1 << 20))
@@ -45,11 +109,20 @@ def make_sources(folder, mib, files):
         leaf.parent.mkdir(parents=True, exist_ok=True)
         leaf.write_bytes(chance.randbytes(chance.randint(1 << 10, 16 << 10)))
     byte.write_bytes(b"1")
-    return {"W1": big, "W3": tree, "W4": byte, "classic": big}
+    lines = log_lines(chance, min(mib, 64) << 20)
+    with text.open("wb") as out:
+        # Far enough apart that no compressor's window sees the same lines twice.
+        for start in range(0, mib, 64):
+            out.write(lines[:min(64, mib - start) << 20])
+    parts = [folder / f"part-{n}.bin" for n in range(AT_ONCE)]
+    with big.open("rb") as whole:
+        for part in parts:
+            part.write_bytes(whole.read((mib << 20) // AT_ONCE))
+    return {"W1": [big], "W2": [text], "W3": [tree], "W4": [byte], "W5": parts, "classic": [big]}
 
 
-def size(path):
-    return sum(leaf.stat().st_size for leaf in ([path] if path.is_file() else path.rglob("*")) if leaf.is_file())
+def size(paths):
+    return sum(leaf.stat().st_size for path in paths for leaf in ([path] if path.is_file() else path.rglob("*")) if leaf.is_file())
 
 
 def same(source, copy):
@@ -65,13 +138,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def listens(port):
+def listens(bench, port):
     """Whether something listens there; asked of the kernel, since a one-shot listener must not be woken."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table) as rows:
-            if any(row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "0A" for row in list(rows)[1:]):
-                return True
-    return False
+    asked = [*bench.network.inside("receiver"), "cat", "/proc/net/tcp", "/proc/net/tcp6"]
+    rows = [row.split() for row in subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 class Running:
@@ -80,8 +151,9 @@ class Running:
     def __init__(self, bench, folder, name, line):
         self.report, self.log = folder / f"{name}.report", folder / f"{name}.log"
         argv = ["sh", "-c", line] if isinstance(line, str) else [str(arg) for arg in line]
+        argv = [*bench.network.inside(name), bench.meter, self.report, *argv]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([bench.meter, self.report, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def until(self, ready):
         deadline = time.monotonic() + 30
@@ -105,44 +177,66 @@ class Running:
             self.process.wait(10)
 
 
-def nc(bench, source, target, folder):
-    port = free_port()
+def nc(bench, source, target, folder, shrink="", expand=""):
+    port, there = free_port(), bench.network.address
     if source.is_dir():
-        taking = f"nc -l -N 127.0.0.1 {port} | tar xf - -C {shlex.quote(str(target))}"
-        giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | nc -N 127.0.0.1 {port}"
+        taking = f"nc -l -N {there} {port} | {expand} tar xf - -C {shlex.quote(str(target))}"
+        giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | {shrink} nc -N {there} {port}"
+    elif shrink:
+        taking = f"nc -l -N {there} {port} | zstd -dqc > {shlex.quote(str(target / source.name))}"
+        giving = f"zstd -1 -qc {shlex.quote(str(source))} | nc -N {there} {port}"
     else:
-        taking = f"exec nc -l -N 127.0.0.1 {port} > {shlex.quote(str(target / source.name))}"
-        giving = f"exec nc -N 127.0.0.1 {port} < {shlex.quote(str(source))}"
-    return one_shot(bench, folder, taking, lambda: listens(port), giving)
+        taking = f"exec nc -l -N {there} {port} > {shlex.quote(str(target / source.name))}"
+        giving = f"exec nc -N {there} {port} < {shlex.quote(str(source))}"
+    return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
+
+
+def zstd_nc(bench, source, target, folder):
+    return nc(bench, source, target, folder, "zstd -1 -qc |", "zstd -dqc |")
+
+
+def rsyncd(bench, source, target, folder):
+    port = free_port()
+    (folder / "rsyncd.conf").write_text(f"use chroot = no\n[target]\npath = {target}\nread only = no\nuid = {os.geteuid()}\ngid = {os.getegid()}\n")
+    server = Running(bench, folder, "receiver", ["rsync", "--daemon", "--no-detach", f"--config={folder}/rsyncd.conf", f"--port={port}",
+                                                 f"--address={bench.network.address}", "--log-file=/dev/null"])
+    try:
+        server.until(lambda: listens(bench, port))
+        client = Running(bench, folder, "sender", ["rsync", "-a", "-W", source, f"rsync://{bench.network.address}:{port}/target/"]).side()
+    finally:
+        server.stop()
+    if client.code:
+        raise Failed((folder / "sender.log").read_text()[-500:])
+    return Result(client.start, client.end, client, server.side())
 
 
 def scp(bench, source, target, folder):
-    port = free_port()
+    port, there = free_port(), bench.network.address
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
     (folder / "sshd.conf").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        f"ListenAddress {there}\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
         "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n")
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)  # sshd insists on it
     server = Running(bench, folder, "receiver", [shutil.which("sshd"), "-D", "-e", "-f", folder / "sshd.conf"])
     try:
-        server.until(lambda: listens(port))
+        server.until(lambda: listens(bench, port))
         client = Running(bench, folder, "sender", [
             "scp", "-q", "-r", "-c", "aes128-gcm@openssh.com", "-i", folder / "user", "-P", port,
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-            "-o", "IdentitiesOnly=yes", "-F", "none", source, f"{getpass.getuser()}@127.0.0.1:{target}/"]).side()
+            "-o", "IdentitiesOnly=yes", "-F", "none", source, f"{getpass.getuser()}@{there}:{target}/"]).side()
     finally:
         server.stop()
     if client.code:
         raise Failed((folder / "sender.log").read_text()[-500:])
-    return Result(client.end - client.start, client, server.side())
+    return Result(client.start, client.end, client, server.side())
 
 
 def qrdrop(bench, source, target, folder):
     invite = folder / "invite"
-    taking = [bench.qrdrop, "receive", target, "--once", "--yes", "--hidden", "--qr", "never", "--interface", "127.0.0.1",
-              "--port", "0", "--invite-file", invite, "--state-dir", folder / "receiver-state", "--json"]
+    taking = [bench.qrdrop, "receive", target, "--once", "--yes", "--hidden", "--qr", "never", "--interface",
+              bench.network.address, "--port", "0", "--invite-file", invite, "--state-dir", folder / "receiver-state", "--json"]
     giving = [bench.qrdrop, "send", source, "--to", f"@{invite}", "--state-dir", folder / "sender-state", "--json"]
     said = folder / "receiver.log"
     return one_shot(bench, folder, taking, lambda: b'"listening"' in said.read_bytes(), giving)
@@ -152,14 +246,14 @@ PAUSE = 0.1  # seconds between header and data, docs/protocol.md 10.2
 
 
 def without_pause(result):
-    return result._replace(seconds=result.seconds - PAUSE)
+    return result._replace(end=result.end - PAUSE)
 
 
 def pair(bench, source, target, folder):
     port = free_port()
     taking = [bench.pair, "take", port, target / source.name]
     giving = [bench.pair, "give", port, source, f"{source.name}<SEPARATOR>{source.stat().st_size}"]
-    return without_pause(one_shot(bench, folder, taking, lambda: listens(port), giving))
+    return without_pause(one_shot(bench, folder, taking, lambda: listens(bench, port), giving))
 
 
 def classic(bench, source, target, folder):
@@ -183,11 +277,11 @@ def one_shot(bench, folder, taking, ready, giving):
         receiver.stop()
     if sender.code or receiving.code:
         raise Failed("".join((folder / f"{side}.log").read_text()[-500:] for side in ("sender", "receiver")))
-    return Result(max(sender.end, receiving.end) - sender.start, sender, receiving)
+    return Result(sender.start, max(sender.end, receiving.end), sender, receiving)
 
 
 # For each work its programs; the first is the reference.
-TOOLS = {"nc": nc, "scp AES-GCM": scp, "qrdrop": qrdrop}
+TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "zstd -1 | nc": zstd_nc, "qrdrop": qrdrop}
 CLASSIC = {"sendfile -> splice": pair, "nc": nc, "qrdrop --classic": classic}
 
 
@@ -199,16 +293,32 @@ def warmed(folder, amount):
     path.unlink()
 
 
-def measured(bench, root, tool, work, source):
-    with tempfile.TemporaryDirectory(dir=root) as folder:
-        folder = pathlib.Path(folder)
+def measured(bench, root, tool, work, sources):
+    """One run of each source, all at once."""
+    run = (CLASSIC if work == "classic" else TOOLS)[tool]
+    results, failures = [], []
+
+    def one(source, folder):
         target = folder / "target"
-        target.mkdir()
-        warmed(folder, size(source) + (64 << 20))
-        result = (CLASSIC if work == "classic" else TOOLS)[tool](bench, source, target, folder)
-        if not same(source, target / source.name):
-            raise Failed("what arrived differs from what was sent")
-        return result
+        target.mkdir(parents=True)
+        try:
+            results.append(run(bench, source, target, folder))
+        except Failed as error:
+            failures.append(error)
+        else:
+            if not same(source, target / source.name):
+                failures.append(Failed("what arrived differs from what was sent"))
+
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        warmed(pathlib.Path(folder), size(sources) + (64 << 20))
+        threads = [threading.Thread(target=one, args=(source, pathlib.Path(folder) / source.name)) for source in sources]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    return together(results)
 
 
 def row(work, tool, results, reference, amount):
@@ -227,32 +337,36 @@ def row(work, tool, results, reference, amount):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--qrdrop", required=True)
-    parser.add_argument("--meter", required=True)
-    parser.add_argument("--pair", required=True)
-    parser.add_argument("--mib", type=int, default=2048, help="size of W1")
+    for program in ("qrdrop", "meter", "pair", "link"):
+        parser.add_argument(f"--{program}", required=True, type=os.path.abspath)
+    parser.add_argument("--mib", type=int, default=2048, help="size of W1, W2 and W5")
     parser.add_argument("--files", type=int, default=10_000, help="files in W3")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--work", default="W1,W3,W4")
-    parser.add_argument("--tools", default=",".join({**TOOLS, **CLASSIC}), help="the ones to run, the references always")
+    parser.add_argument("--net", default="N1", choices=NETWORKS)
+    parser.add_argument("--congestion", default="cubic", help="congestion control on N2 and N3, for who does not choose its own")
+    parser.add_argument("--tools", default="nc,scp AES-GCM,qrdrop,sendfile -> splice,qrdrop --classic",
+                        help=f"the ones to run, the references always; there are {', '.join({**TOOLS, **CLASSIC})}")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
     bench = parser.parse_args()
-    bench.qrdrop, bench.meter, bench.pair = map(os.path.abspath, (bench.qrdrop, bench.meter, bench.pair))
-    wanted = set(bench.tools.split(",")) - (set() if shutil.which("sshd") else {"scp AES-GCM"})
+    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "zstd -1 | nc": "zstd"}
+    wanted = {tool for tool in bench.tools.split(",") if shutil.which(needed.get(tool, "nc"))}
 
-    with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root:
+    with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root, contextlib.ExitStack() as network:
         root = pathlib.Path(root)
         sources = make_sources(root / "sources", bench.mib, bench.files)
+        bench.network = Network(bench)
+        network.callback(bench.network.close)
         print("| work | program | median | x reference | CPU s/GiB, send + receive | peak MiB, send + receive |")
         print("| --- | --- | --- | --- | --- | --- |")
         failed = False
         for work in bench.work.split(","):
             reference, *others = CLASSIC if work == "classic" else TOOLS
             tools = [reference, *(tool for tool in others if tool in wanted)]
-            source, results = sources[work], {tool: [] for tool in tools}
+            results = {tool: [] for tool in tools}
             for run in range(bench.runs):
                 try:
-                    round_results = {tool: measured(bench, root, tool, work, source) for tool in tools}
+                    round_results = {tool: measured(bench, root, tool, work, sources[work]) for tool in tools}
                 except Failed as error:
                     print(f"{work}, round {run}: {error}", file=sys.stderr)
                     failed = True
@@ -261,10 +375,12 @@ def main():
                     results[tool].append(result)
             for tool in tools:
                 if results[tool]:
-                    print(row(work, tool, results[tool], results[reference], size(source)), flush=True)
+                    print(row(work, tool, results[tool], results[reference], size(sources[work])), flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"\nW1 {bench.mib} MiB, W3 {bench.files} files, {bench.runs} rounds in `{bench.folder}`, {os.cpu_count()} cores, load {load}")
+    where = f"{bench.net} in `{bench.folder}`" if bench.net == "N1" else f"{bench.net} with {bench.congestion} in `{bench.folder}`"
+    print(f"\n{bench.mib} MiB, {bench.files} files, {bench.runs} rounds on {where}, {os.cpu_count()} cores, load {load}")
     sys.exit(failed)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -157,4 +157,5 @@ def main():
     print(f"\n{bench.mib} MiB, {bench.runs} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 
-main()
+if __name__ == "__main__":
+    main()
