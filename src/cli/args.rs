@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
 use crate::automation::CommandLine;
@@ -13,6 +13,7 @@ use crate::session::{Classic, Level};
 use crate::store::IfExists;
 use crate::transfer::{Brake, Compress};
 use crate::ui::{ColorChoice, QrChoice};
+use crate::wire::LANES_CAP;
 
 /// Move files across a room: scan a QR code, send, done.
 #[derive(Debug, Parser)]
@@ -106,6 +107,9 @@ pub(super) struct Receive {
     /// Refuse transfers that are larger than this, e.g. 2GB
     #[arg(long, value_name = "SIZE", value_parser = size, env = "QRDROP_MAX_SIZE")]
     pub(super) max_size: Option<u64>,
+    /// With `--from`, open at most so many connections at once
+    #[arg(value_parser = value_parser!(u16).range(1..=i64::from(LANES_CAP)), long, value_name = "COUNT", default_value_t = LANES_CAP, env = "QRDROP_LANES")]
+    pub(super) lanes: u16,
     /// With `--from`, how long the outbox is looked for after a cut
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "QRDROP_RETRY")]
     pub(super) retry: Duration,
@@ -217,6 +221,9 @@ pub(super) struct Send {
     /// Send at most so many bytes a second, like 500kB or 20MB
     #[arg(value_parser = rate, long, value_name = "RATE", env = "QRDROP_LIMIT")]
     pub(super) limit: Option<NonZeroU64>,
+    /// Open at most so many connections to a receiver at once
+    #[arg(value_parser = value_parser!(u16).range(1..=i64::from(LANES_CAP)), long, value_name = "COUNT", default_value_t = LANES_CAP, env = "QRDROP_LANES")]
+    pub(super) lanes: u16,
     /// How long the receiver is looked for after a cut
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "QRDROP_RETRY")]
     pub(super) retry: Duration,

@@ -41,6 +41,7 @@ pub(super) async fn run(receive: &Receive, from: &str, common: &Common, ui: &Arc
         if_exists: receive.if_exists.into(),
         max_size: receive.max_size,
         outlet: receive.stdout.then(|| Arc::new(Outlet::new(std::io::stdout()))),
+        lanes: receive.lanes,
         retry: receive.retry,
         source,
         reporter: Arc::clone(&ways.incoming),

@@ -267,6 +267,7 @@ impl Sending<'_> {
             text: self.send.text.clone(),
             piped: self.piped.clone(),
             manner,
+            lanes: self.send.lanes,
             retry: self.send.retry,
             memory: self.memory.clone(),
             source: self.source()?,

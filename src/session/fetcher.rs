@@ -38,6 +38,8 @@ pub struct Fetcher {
     pub max_size: Option<u64>,
     /// Where the one file goes that is not to be stored.
     pub outlet: Option<Arc<Outlet>>,
+    /// Lanes at once, at most.
+    pub lanes: u16,
     /// How long the outbox is looked for after a cut.
     pub retry: Duration,
     /// The address to dial from, if one was asked for.
@@ -187,7 +189,10 @@ impl Fetcher {
                 return Err(SessionError::broke("it goes on with another session"));
             }
             match receiving.lanes() {
-                Some(running) => visit.dial_lanes(&self.identity, session, running, theirs.lanes).await.map(Some),
+                Some(running) => {
+                    let most = theirs.lanes.min(self.lanes);
+                    visit.dial_lanes(&self.identity, session, running, most).await.map(Some)
+                }
                 None => Ok(None),
             }
         };

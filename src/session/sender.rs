@@ -41,6 +41,8 @@ pub struct Sender {
     pub left_out: Vec<(String, String)>,
     /// How content is sent.
     pub manner: Manner,
+    /// Lanes at once, at most.
+    pub lanes: u16,
     /// How long the receiver is looked for after a cut.
     pub retry: Duration,
     /// What a later run needs to go on.
@@ -174,7 +176,9 @@ impl Sender {
         attempt.accepted = true;
         let mut sending = Sending::new(parcel, label, verdicts);
         let growing = match sending.lanes() {
-            Some(running) => Some(visit.dial_lanes(&self.identity, go.session, running, go.lanes).await?),
+            Some(running) => {
+                Some(visit.dial_lanes(&self.identity, go.session, running, go.lanes.min(self.lanes)).await?)
+            }
             None => None,
         };
         beside(growing, sending.attend(&mut visit.paired.conn)).await?;

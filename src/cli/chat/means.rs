@@ -16,6 +16,7 @@ use crate::pairing::Identity;
 use crate::session::{Devices, Fetcher, Memory, RoomHost};
 use crate::store::{Folder, History, IfExists};
 use crate::ui::Ui;
+use crate::wire::LANES_CAP;
 
 /// How long the one who offers is looked for after a cut.
 const TAKE_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
@@ -107,6 +108,7 @@ impl Means {
             if_exists: IfExists::Rename,
             max_size: None,
             outlet: None,
+            lanes: LANES_CAP,
             retry: TAKE_AGAIN,
             source: self.source,
             reporter: Arc::clone(&self.reporter),

@@ -10,8 +10,8 @@ use crate::session::error::SessionError;
 use crate::session::lanes::{LaneWork, Lanes, Running};
 use crate::transfer::{Outgoing, Sources};
 use crate::wire::{
-    Bye, Chunk, Codec, Entry, EntryKind, FileEnd, Finished, Go, Kind, Message, Offer, OfferEnd, Pack, Packed, Page,
-    RefuseCode, Verdicts, frame, header_of_piece,
+    Bye, Chunk, Codec, Entry, EntryKind, FileEnd, Finished, Go, Kind, LANES_CAP, Message, Offer, OfferEnd, Pack,
+    Packed, Page, RefuseCode, Verdicts, frame, header_of_piece,
 };
 
 fn entry(kind: EntryKind, path: &str, size: u64) -> Entry {
@@ -36,6 +36,7 @@ async fn fetched_from<F: Future<Output = ()>>(
         if_exists: IfExists::Rename,
         max_size: None,
         outlet: None,
+        lanes: LANES_CAP,
         retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),

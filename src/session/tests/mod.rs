@@ -22,7 +22,7 @@ use crate::net::listen::{PortChoice, bind};
 use crate::pairing::{Identity, Invitation, LinkKind};
 use crate::store::{Folder, IfExists, WalkOptions, walk};
 use crate::transfer::Manner;
-use crate::wire::Role;
+use crate::wire::{LANES_CAP, Role};
 
 mod classic;
 mod codes;
@@ -188,6 +188,7 @@ fn sending(files: &[(&str, &[u8])], reporter: &Arc<Recorder>) -> Sending {
         piped: None,
         left_out: Vec::new(),
         manner: Manner::default(),
+        lanes: LANES_CAP,
         retry: Duration::ZERO,
         memory: memory(),
         source: None,

@@ -11,7 +11,7 @@ use crate::session::conn::Conn;
 use crate::session::error::SessionError;
 use crate::session::visit::open_lane;
 use crate::wire::{
-    Finished, Go, Message, Offer, OfferEnd, Page, RefuseCode, Run, Stored, StoredItem, Verdict, Verdicts,
+    Finished, Go, LANES_CAP, Message, Offer, OfferEnd, Page, RefuseCode, Run, Stored, StoredItem, Verdict, Verdicts,
 };
 
 /// A running outbox.
@@ -116,6 +116,7 @@ fn fetching_with(reporter: &Arc<Recorder>, if_exists: IfExists, max_size: Option
         if_exists,
         max_size,
         outlet: None,
+        lanes: LANES_CAP,
         retry: Duration::ZERO,
         source: None,
         reporter: reporter.clone(),
