@@ -9,6 +9,9 @@ use unicode_width::UnicodeWidthChar;
 /// Joiners and variation selectors (see `is_joiner`) are not among them: emoji, Persian and Indic scripts
 /// need them. Nor are the visible format characters, such as the Arabic number signs.
 pub fn is_hidden_char(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{70f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'

@@ -48,6 +48,7 @@ impl From<LaneError> for Stage {
 
 fn send_all<'a>(stream: &mut impl LaneStream, outgoing: &'a Outgoing, untaken: &mut Untaken<'a>) -> Result<(), Stage> {
     let mut buffer = vec![0; HEADER_LEN + PIECE];
+    let mut small = Vec::new();
     let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
     let mut active = Active::begin(outgoing);
     while !active.leaves() {
@@ -59,7 +60,7 @@ fn send_all<'a>(stream: &mut impl LaneStream, outgoing: &'a Outgoing, untaken: &
         };
         match work {
             Work::Chunk(file, index) => send_chunk(&mut writer, &file, index, &mut squeezer, &mut buffer)?,
-            Work::Pack(ids) => send_pack(&mut writer, &ids, &mut squeezer)?,
+            Work::Pack(ids) => send_pack(&mut writer, &ids, &mut squeezer, &mut small)?,
             Work::Compare(id, verdict) => compare(&mut writer, id, &verdict, &mut buffer)?,
             Work::Piped(id) => send_piped(&mut writer, id, &mut squeezer, &mut buffer)?,
             Work::Part(id, part) => send_part(&mut writer, id, part, &mut squeezer, &mut buffer)?,
@@ -249,11 +250,13 @@ fn send_pack(
     writer: &mut Writer<'_, '_, impl LaneStream>,
     ids: &[u32],
     squeezer: &mut Squeezer<'_>,
+    bytes: &mut Vec<u8>,
 ) -> Result<(), LaneError> {
     let mut pack = Pack { codec: Codec::Raw, files: Vec::with_capacity(ids.len()) };
-    let mut bytes = vec![0; HEADER_LEN];
+    bytes.clear();
+    bytes.resize(HEADER_LEN, 0);
     for &id in ids {
-        match take_small(writer.outgoing, id, &mut bytes) {
+        match take_small(writer.outgoing, id, bytes) {
             Ok((len, hash)) => {
                 writer.outgoing.sent(id, hash);
                 pack.files.push(Packed { id, len, hash });
@@ -266,7 +269,7 @@ fn send_pack(
     }
     let plain = pack.bytes();
     let (codec, bytes) = if squeezer.is_on() {
-        squeezer.squeeze(&mut bytes)
+        squeezer.squeeze(bytes)
     } else {
         squeezer.glance(&bytes[HEADER_LEN..]);
         (Codec::Raw, bytes.as_mut_slice())
