@@ -15,6 +15,7 @@ use crate::names::human_bytes;
 use crate::store::SourceKind;
 use crate::transfer::{Hash, Manner, Source, Sources};
 use crate::wire::{CHUNK_LEN, Go, Kind, Ping, SCREEN_CAP, Verdict, Verdicts};
+
 /// Whether a text is short enough to be sent as one.
 ///
 /// # Errors
