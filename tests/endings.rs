@@ -3,9 +3,13 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+use rustix::process::Signal;
 
 use common::around::{self, am_root, have};
 use common::{Launch, Scene, disk, number, text};
@@ -251,4 +255,69 @@ fn the_state_folder_is_for_this_user_alone_and_a_looser_one_is_refused() {
     fs::create_dir_all(&state).expect("folders can be made");
     fs::set_permissions(&state, Permissions::from_mode(0o777)).expect("modes can be set");
     scene.receive().run().failed(7);
+}
+
+#[test]
+fn r08_a_file_over_the_size_limit_of_the_process_is_told_and_the_receiver_goes_on() {
+    if !have(&["prlimit"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let (big, small) = (scene.thing("big", &disk::noise(1, 3_000_000)), scene.thing("small", b"small"));
+    let receive = scene.receive().args(["--yes=open", "--classic", "accept"]);
+    let host = receive.behind(["prlimit", "--fsize=1000000", "--"]).listening();
+    let send = |path, more: &[&str], to: &str| scene.send(path).args(["--to", to]).args(more).run();
+    let sent = send(&big, &[], &scene.at_invite());
+    assert!(matches!(sent.code, Some(3 | 5)) && sent.output().contains("full"), "{sent}");
+    // A classic sender is cut off, and may have nobody to tell it why.
+    send(&big, &["--classic"], &host.address().to_string());
+    send(&small, &[], &scene.at_invite()).with(0);
+    let received = host.stopped();
+    assert_eq!(disk::names(&scene.inbox()), ["small"], "{received}");
+    assert!(received.output().contains("full"), "{received}");
+}
+
+#[test]
+fn r22_whatever_signal_ends_a_transfer_it_is_130_with_a_last_word_and_no_final_name() {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP];
+    for (signal, at_the_sender) in signals.into_iter().flat_map(|signal| [(signal, false), (signal, true)]) {
+        let scene = Scene::new();
+        let source = scene.thing("big", &disk::noise(1, 8_000_000));
+        let host = scene.receive().arg("--yes").listening();
+        let send = scene.send(&source).args(["--to", &scene.at_invite(), "--limit", "4MB", "--compress", "never"]);
+        let mut sender = send.start();
+        sender.event_where("progress", |event| event["event"] == "progress" && event["bytes"].as_u64() > Some(0));
+        let (signalled, other) = if at_the_sender { (sender, host.program) } else { (host.program, sender) };
+        signalled.signal(signal);
+        let ended = signalled.ended().with(130);
+        assert_eq!(ended.events().last().map(|event| text(event, "event").to_owned()), Some("closed".to_owned()));
+        drop(other);
+        assert!(!scene.inbox().join("big").exists());
+    }
+}
+
+#[test]
+fn h12_a_reader_that_stops_reading_holds_up_no_transfer() {
+    let scene = Scene::new();
+    for n in 0..600 {
+        scene.thing(&format!("tree/{n:03} {}", "n".repeat(200)), &disk::noise(n, 10));
+    }
+    let (quiet, gate) = (scene.path("said"), scene.path("gate"));
+    // Events go into a pipe from which nobody reads before the gate is there.
+    let late = "\"$@\" | { until [ -e \"$0\" ]; do sleep 0.05; done; cat >&3; }";
+    let receive = scene.receive().args(["--yes", "--once"]);
+    let shell = format!("exec 3>'{}'; {late}", quiet.display());
+    let host = receive.behind(["sh".into(), "-c".into(), OsString::from(shell), gate.clone().into_os_string()]).start();
+    let deadline = Instant::now() + common::PATIENCE;
+    while !scene.invite().exists() {
+        assert!(Instant::now() < deadline, "it does not listen");
+        std::thread::yield_now();
+    }
+    scene.send(&scene.path("things/tree")).args(["--to", &scene.at_invite()]).run().with(0);
+    disk::assert_same(&scene.path("things"), &scene.inbox());
+    fs::write(&gate, b"").expect("the gate can be opened");
+    host.ended();
+    let said = fs::read_to_string(&quiet).expect("it has said something");
+    assert!(said.len() > 128 * 1024, "more than a pipe holds, not {}", said.len());
+    assert_eq!(said.lines().filter(|line| line.contains("\"stored\"")).count(), 600);
 }

@@ -285,6 +285,8 @@ struct Signals(Vec<tokio::signal::unix::Signal>);
 impl Signals {
     fn install() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
+        // What outgrows a limit on file sizes fails to be written (`EFBIG`); nobody listening, the system would kill us for it.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         Signals(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
     }

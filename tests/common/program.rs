@@ -153,8 +153,12 @@ impl Program {
 
     /// Ctrl-C.
     pub fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the program still runs");
+        rustix::process::kill_process(pid, signal).expect("the program still runs");
     }
 
     /// Waits for the end: everything it said, and how it ended.
