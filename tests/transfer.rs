@@ -345,3 +345,16 @@ fn fifty_senders_of_one_name_at_once_leave_fifty_exact_files() {
     }
     assert!(busiest >= 10, "only {busiest} transfers ran side by side");
 }
+
+#[test]
+fn e08_a_transfer_is_undisturbed_by_a_new_code() {
+    let scene = Scene::new();
+    let source = scene.thing("big", &disk::noise(1, 4 * MIB));
+    let host = scene.receive().args(["--yes", "--invite-ttl", "1s"]).listening();
+    let link = host.qrdrop_link();
+    let sent = scene.send(&source).args(["--to", &link, "--limit", "2MB", "--compress", "never"]).run().with(0);
+    assert_ne!(host.qrdrop_link(), link, "the code was renewed meanwhile");
+    assert!(sent.named("retry").is_empty(), "{sent}");
+    assert_eq!(disk::hash(&scene.inbox().join("big")), disk::hash(&source));
+    host.stopped().with(0);
+}

@@ -7,11 +7,13 @@
 
 pub mod around;
 pub mod disk;
+pub mod line;
 pub mod phone;
 mod program;
 pub mod proxy;
 pub mod room;
 pub mod sealed;
+pub mod siege;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -120,6 +120,8 @@ fn open(key: &[u8; 32], request: u64, sealed: &[u8]) -> Option<Vec<u8>> {
 /// A loaded page.
 pub struct Phone {
     pub address: SocketAddr,
+    /// Where it connects to: the host, or what stands before it.
+    via: SocketAddr,
     secret: [u8; 32],
     id: Vec<u8>,
     s: Vec<u8>,
@@ -132,26 +134,32 @@ pub struct Phone {
 impl Phone {
     /// Loads the page of a link, or says what the host answered instead.
     pub fn claim(link: &str) -> Result<Phone, Response> {
+        let address = link.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a link").0;
+        Phone::claim_via(link, address.parse().expect("an address"))
+    }
+
+    /// The same by way of whatever listens at `via`.
+    pub fn claim_via(link: &str, via: SocketAddr) -> Result<Phone, Response> {
         let (address, fragment) = link.strip_prefix("http://").and_then(|rest| rest.split_once("/#1")).expect("a link");
         let token = &BASE64URL_NOPAD.decode(fragment.as_bytes()).expect("base64url")[..16];
         let (p, key) = (random(), derive(token, &[b"claim"]));
         let proof = mac(&key, &[b"claim page", &p, address.as_bytes()]);
         let body = json!({ "p": HEXLOWER.encode(&p), "proof": HEXLOWER.encode(&proof) }).to_string();
         let address: SocketAddr = address.parse().expect("an address");
-        let answer = ask(address, "POST", "/claim", "", body.as_bytes());
+        let answer = raw(via, &request(address, "POST", "/claim", "", body.as_bytes())).expect("an answer");
         if answer.status != 200 {
             return Err(answer);
         }
         let answer = answer.json();
         let (s, id) = (unhex(&answer["s"]), unhex(&answer["id"]));
         assert_eq!(unhex(&answer["proof"]), mac(&key, &[b"claim host", &p, &s, &id]), "the host knows the token too");
-        Ok(Phone::view(address, derive(token, &[b"session", &p, &s]), id, &p, s))
+        Ok(Phone::view([address, via], derive(token, &[b"session", &p, &s]), id, &p, s))
     }
 
-    fn view(address: SocketAddr, secret: [u8; 32], id: Vec<u8>, p: &[u8], s: Vec<u8>) -> Phone {
+    fn view([address, via]: [SocketAddr; 2], secret: [u8; 32], id: Vec<u8>, p: &[u8], s: Vec<u8>) -> Phone {
         let key = |purpose: &str| derive(&secret, &[purpose.as_bytes(), p, &s]);
         let (auth, page, host) = (key("auth page"), key("seal page"), key("seal host"));
-        Phone { address, secret, id, s, auth, page, host, next: 0 }
+        Phone { address, via, secret, id, s, auth, page, host, next: 0 }
     }
 
     /// Loads it again with what it has kept.
@@ -160,13 +168,13 @@ impl Phone {
         let proof = mac(&key, &[b"open page", &p, &self.id]);
         let hex = |bytes: &[u8]| HEXLOWER.encode(bytes);
         let body = json!({ "id": hex(&self.id), "p": hex(&p), "proof": hex(&proof) }).to_string();
-        let answer = ask(self.address, "POST", "/open", "", body.as_bytes());
+        let answer = raw(self.via, &request(self.address, "POST", "/open", "", body.as_bytes())).expect("an answer");
         if answer.status != 200 {
             return Err(answer);
         }
         let s = unhex(&answer.json()["s"]);
         assert_eq!(unhex(&answer.json()["proof"]), mac(&key, &[b"open host", &p, &s, &self.id]));
-        Ok(Phone::view(self.address, self.secret, self.id.clone(), &p, s))
+        Ok(Phone::view([self.address, self.via], self.secret, self.id.clone(), &p, s))
     }
 
     /// The signature of a request, as a field of its head.
@@ -206,7 +214,7 @@ impl Phone {
     /// Asks for something; status and content of the answer.
     pub fn ask(&mut self, method: &str, target: &str, content: &[u8]) -> (u16, Value) {
         let (number, request) = self.signed(method, target, content);
-        let answer = raw(self.address, &request).expect("an answer");
+        let answer = raw(self.via, &request).expect("an answer");
         (answer.status, self.opened(number, &answer))
     }
 
