@@ -2,8 +2,8 @@
 
 What must hold carries the numbers of the threat model's oracle: I1 nothing outside the folder changes, I2 no final name
 holds anything but one whole sent file, I3 what was told as stored is there and exact, I4 what was there is unchanged,
-I5 the next good transfer succeeds, I6 no panic and no unexpected signal, I9 no secret in any output, I10 only our own
-partial files are left.
+I5 the next good transfer succeeds, I6 no panic and no unexpected signal, I7 what was held is given back, I9 no secret in
+any output, I10 only our own partial files are left.
 """
 
 import argparse
@@ -26,6 +26,8 @@ NUMBERED = re.compile(r" \(\d+\)(?=(\.[^.]+)?$)")
 AREA = re.compile(r"t-[0-9a-f]{32}")
 PIECE = re.compile(r"lock|journal|[0-9a-f]{16}\.part")
 PATIENCE_S = 120
+# How long what was taken may take to be given back.
+SOON_S = 20
 
 
 class Violation(Exception):
@@ -203,6 +205,45 @@ class Program:
     def said(self):
         with open(self.log, errors="replace") as log:
             return log.read()
+
+
+class Watch:
+    """What a receiver holds."""
+
+    def __init__(self, host):
+        self.of = f"/proc/{host.traced()}"
+
+    def status(self, field):
+        with open(f"{self.of}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:"))
+
+    def peak_mib(self):
+        return self.status("VmHWM") / 1024
+
+    def descriptors(self):
+        return len(os.listdir(f"{self.of}/fd"))
+
+    def held(self):
+        return {"threads": self.status("Threads"), "descriptors": self.descriptors()}
+
+    def cpu_s(self):
+        with open(f"{self.of}/stat") as stat:
+            user, system = stat.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def comes_back_to(self, before):
+        """Waits until no more is held than before, but for what a runtime keeps for later."""
+        deadline = time.monotonic() + SOON_S
+        while any(many > before[what] + 4 for what, many in self.held().items()):
+            if time.monotonic() > deadline:
+                raise Violation(f"I7: held before: {before}, and {SOON_S} s after: {self.held()}")
+            time.sleep(0.1)
+
+    def is_idle(self):
+        began = self.cpu_s()
+        time.sleep(2)
+        if (used := self.cpu_s() - began) > 0.2:
+            raise Violation(f"I7: {used:.1f} s of processor in 2 s in which nothing happens")
 
 
 class Scene:
