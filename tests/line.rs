@@ -149,6 +149,59 @@ fn d03_one_byte_in_each_segment_arrives_from_a_sender_and_from_a_phone() {
 }
 
 #[test]
+fn r17_a_cut_around_the_last_words_sends_nothing_twice() {
+    let scene = Scene::new();
+    for n in 0..20 {
+        scene.thing(&format!("tree/{n}"), &disk::noise(n, 200_000));
+    }
+    let tree = scene.path("things/tree");
+    let outbox = Launch::new("send").arg(&tree).args(["--json", "--qr", "never", "--port", "0", "--interface", "lo"]);
+    let outbox = outbox.args(["--hidden", "--keep", "--invite-file"]).arg(scene.path("invite of the outbox"));
+    for (host, fetching) in [
+        (scene.receive().arg("--yes").listening(), false),
+        (outbox.state(&scene.path("outbox-state")).listening(), true),
+    ] {
+        let link = host.qrdrop_link();
+        let run = |line: &Line| {
+            let guest = match fetching {
+                true => Launch::new("receive").arg(scene.inbox()).arg("--from").arg(line.link(&link)),
+                false => Launch::new("send").arg(&tree).arg("--to").arg(line.link(&link)),
+            };
+            guest.args(["--json", "--retry", "20s"]).state(&scene.path(&format!("state {fetching}"))).run()
+        };
+        let clear = || fs::remove_dir_all(scene.inbox().join("tree")).expect("it has arrived");
+        let (line, heard) = listening_in(&host);
+        run(&line).with(0);
+        clear();
+        let [up, down] = heard.lock().unwrap()[0].each_ref().map(|bytes| bytes.len() as u64);
+        for (cut_up, end) in [(true, up), (false, down)] {
+            for before_the_end in [1, 40, 80, 160] {
+                let at = end - before_the_end;
+                let line = Line::before(host.address(), move |piece, to| {
+                    let here = (piece.connection, piece.up) == (0, cut_up);
+                    let Some(place) = piece.place_of(at).filter(|_| here) else { return on(&piece, to) };
+                    to.write_all(&piece.bytes[..place])?;
+                    Err(io::ErrorKind::ConnectionReset.into())
+                });
+                let mut ended = run(&line);
+                if ended.named("accepted").is_empty() {
+                    // So early that there is nothing to come back to; a person gives the command again.
+                    ended = run(&line);
+                }
+                let ended = ended.with(0);
+                let what =
+                    format!("{before_the_end} bytes before the end, up: {cut_up}, fetching: {fetching}: {ended}");
+                assert_eq!(arrived(&scene), ["tree"], "{what}");
+                disk::assert_same(&tree, &scene.inbox().join("tree"));
+                clear();
+            }
+        }
+        host.program.interrupt();
+        host.program.ended();
+    }
+}
+
+#[test]
 fn r18_a_byte_that_is_changed_anywhere_is_noticed() {
     let (scene, content) = (Scene::new(), disk::noise(3, 50_000));
     let source = scene.thing(NAME, &content);

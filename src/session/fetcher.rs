@@ -163,7 +163,14 @@ impl Fetcher {
         }
         let Fetcher { if_exists, max_size, .. } = *self;
         let outlet = self.outlet.as_ref();
-        let shelf = Shelf { folder: &self.folder, if_exists, max_size, outlet, reporter: &*self.reporter };
+        let shelf = Shelf {
+            folder: &self.folder,
+            if_exists,
+            max_size,
+            outlet,
+            sender_returns: false,
+            reporter: &*self.reporter,
+        };
         let key = visit.paired.binding.server;
         let keep = About::keepsake(manifest, &peer.name, &key, standing).filter(|_| outlet.is_none());
         let prepared = Receiving::prepare(&mut visit.paired.conn, shelf, manifest, standing.label, keep);

@@ -234,7 +234,14 @@ impl Inbox {
     ) -> Result<Event, SessionError> {
         let InboxRules { if_exists, max_size, .. } = self.rules;
         let outlet = self.rules.outlet.as_ref();
-        let shelf = Shelf { folder: &self.folder, if_exists, max_size, outlet, reporter: &*self.host.reporter };
+        let shelf = Shelf {
+            folder: &self.folder,
+            if_exists,
+            max_size,
+            outlet,
+            sender_returns: true,
+            reporter: &*self.host.reporter,
+        };
         let label = guest.standing.label;
         let mut receiving = Receiving::prepare(&mut guest.conn, shelf, manifest, label, keep).await?;
         let stored = tokio::select! {

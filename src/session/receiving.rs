@@ -104,6 +104,8 @@ pub(super) struct Shelf<'a> {
     pub(super) max_size: Option<u64>,
     /// Where the one file goes that is not to be stored.
     pub(super) outlet: Option<&'a Arc<Outlet>>,
+    /// Whether it is the sender that dials again after a cut.
+    pub(super) sender_returns: bool,
     pub(super) reporter: &'a dyn Reporter,
 }
 
@@ -373,7 +375,8 @@ impl<'a> Receiving<'a> {
         let closed = conn.alive_during(spawn_blocking(move || closing.finish())).await?;
         closed.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         conn.send(&Finished { files: self.files, bytes: self.bytes }).await?;
-        if let Ok(Ok(())) = timeout(Duration::from_secs(5), hear_bye(conn)).await {
+        let bye = timeout(Duration::from_secs(5), hear_bye(conn)).await;
+        if matches!(bye, Ok(Ok(()))) || !self.shelf.sender_returns {
             self.intake.close();
         }
         match self.first_failure.take() {

@@ -154,7 +154,10 @@ impl Intake {
             return Err(StoreError::not_durable("the received folders", &earlier_failure()));
         }
         tree.finish()?;
-        tree.sync(self.shared.area.dir()).map_err(|error| StoreError::not_durable("the received folders", &error))?;
+        if let Err(error) = tree.sync(self.shared.area.dir()) {
+            self.shared.give_up(&mut tree);
+            return Err(StoreError::not_durable("the received folders", &error));
+        }
         if !self.shared.area.is_kept() {
             self.close();
         }
