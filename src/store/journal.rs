@@ -136,7 +136,7 @@ pub(super) struct Replayed {
     /// By the path that they were offered under: final path, node.
     pub(super) folders: HashMap<String, (String, Node)>,
     /// Bytes up to the last line that makes sense.
-    len: u64,
+    pub(super) len: u64,
 }
 
 impl Replayed {
@@ -168,7 +168,9 @@ impl Replayed {
         match record {
             Record::Head { version, key, about } => {
                 let first = version == VERSION && self.keepsake.is_none();
-                self.keepsake = first.then_some(Keepsake { key, about });
+                if first {
+                    self.keepsake = Some(Keepsake { key, about });
+                }
                 return first;
             }
             _ if self.keepsake.is_none() => return false,
