@@ -141,6 +141,13 @@ fn send_chunk(
         };
     }
     let value = shared.map_or_else(|| hasher.finish(file.size <= CHUNK_LEN), |(_, hash)| hash);
+    // What is said again was read before, and the file may have been found unchanged since.
+    if !held
+        && lock(&file.forest).contains(index)
+        && let Err(error) = file.source.check_unchanged()
+    {
+        return writer.break_off(file.fail(writer.outgoing, &error));
+    }
     if !held {
         writer.chunk_end(value, len, squeezer)?;
     }

@@ -130,3 +130,22 @@ fn what_was_on_its_way_on_a_lost_lane_is_said_again_and_nothing_else() {
     assert_eq!(rest.iter().filter(|frame| frame.0 == Kind::FileEnd).count(), 1);
     assert_eq!(outgoing.bytes(), 13 + 5 * CHUNK_LEN);
 }
+
+#[test]
+fn a_file_that_changed_before_a_chunk_of_it_is_said_again_is_withdrawn() {
+    let source = Source::of(&[pattern(2 * CHUNK_LEN)]);
+    let outgoing = source.outgoing();
+    let mut script = Script::new(Vec::new());
+    assert!(send_lane(&mut script, &outgoing, 0).is_err(), "both chunks are on their way, and the file was whole");
+    let mut content = pattern(2 * CHUNK_LEN);
+    content[5] ^= 1;
+    std::fs::write(source.path("f0"), content).unwrap();
+    assert!(outgoing.say_again(0));
+    // The end, and a chunk that turns into a withdrawal.
+    let mut script = Script::new([frame(&Taken), frame(&Taken), frame(&LaneEnd)].concat());
+    send_lane(&mut script, &outgoing, 1).unwrap();
+    let frames = Listener { told: script.told, ..Listener::default() }.frames();
+    assert!(frames.iter().any(|(kind, _)| *kind == Kind::Withdraw));
+    assert!(!frames.iter().any(|(kind, _)| *kind == Kind::ChunkEnd), "nothing of the other one is vouched for");
+    assert!(outgoing.has_failed(0));
+}
