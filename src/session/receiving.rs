@@ -203,20 +203,21 @@ impl<'a> Receiving<'a> {
             self.drain().await;
         }
         let Receiving { shelf, manifest, intake, running, incoming, mut outcomes, .. } = self;
-        let area = Arc::downgrade(&intake);
-        drop((running, incoming, intake));
+        drop((running, incoming));
         let let_go = async {
             while let Some(outcome) = outcomes.recv().await {
                 if let Outcome::Stored { id, placed, hash } = outcome {
                     shelf.tell_stored(manifest, id, &placed, hash);
                 }
             }
-            while area.strong_count() > 0 {
+            while Arc::strong_count(&intake) > 1 {
                 sleep(POLL).await;
             }
         };
         // What a stuck disk keeps longer is removed by the next `receive`.
         let _ = timeout(LETTING_GO, let_go).await;
+        // The last to let go is this one: a sender that comes back at once finds the area free.
+        let _ = spawn_blocking(move || drop(intake)).await;
     }
 
     /// Waits until the lanes have read what their sockets hold: the sender need not send that again.
