@@ -18,6 +18,9 @@ mod chars;
 mod component;
 mod file_name;
 mod json;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod peer_name;
 mod rel_path;
 mod shown;

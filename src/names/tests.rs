@@ -1,5 +1,7 @@
 use super::*;
 
+#[cfg(unix)]
+mod on_disk;
 mod properties;
 
 fn name(text: &str) -> String {
