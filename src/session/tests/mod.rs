@@ -34,6 +34,8 @@ mod hostile_receiver;
 mod hostile_sender;
 mod outbox;
 mod recorder;
+#[cfg(unix)]
+mod resuming;
 mod rooms;
 
 /// Takes connections on a free port of loopback.
