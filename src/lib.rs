@@ -22,6 +22,7 @@
 //! | 5 | `web` | the web dialect: the page, its sealed requests, curl | wire names events store pairing net transfer room session |
 //! | 6 | `ui` | the person: the sole owner of standard output and error | names events |
 //! | 7 | `cli` | arguments -> decisions -> wiring; errors -> text, hint, exit code | wire classic names events store pairing net doctor transfer room session web ui automation optimize |
+//! | 8 | `oracles` | in tests and fuzz targets alone: what holds of every parser, whatever the bytes | wire classic names net pairing store optimize transfer room session web ui cli |
 
 pub mod automation;
 pub mod classic;
@@ -31,6 +32,9 @@ pub mod events;
 pub mod names;
 pub mod net;
 pub mod optimize;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracles;
 pub mod pairing;
 pub mod room;
 pub mod session;

@@ -20,6 +20,9 @@
 //! in `0` itself. `0` followed by anything is therefore an empty file with too many bytes, never a padded size, or a
 //! file that grew while it was sent could be stored as a part of itself.
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! `qrdrop chat`: a room that others join, or a seat in one.
 
-mod lines;
+pub(super) mod lines;
 mod means;
 mod relaying;
 mod seats;

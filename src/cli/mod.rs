@@ -9,6 +9,9 @@ mod fetch;
 mod hosting;
 mod list;
 mod optimizing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod receive;
 mod send;
 mod settings;

@@ -61,7 +61,7 @@ struct Setting {
 }
 
 /// Everything that the file says.
-struct Settings {
+pub(super) struct Settings {
     path: PathBuf,
     all: Vec<Setting>,
 }
@@ -80,7 +80,7 @@ impl Settings {
         }
     }
 
-    fn read(text: &str, path: PathBuf) -> Result<Settings, Failed> {
+    pub(super) fn read(text: &str, path: PathBuf) -> Result<Settings, Failed> {
         let refused = |at: usize, Wrong { why, hint }: Wrong| {
             let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
             let message = format!("`{}`, line {line}: {}", inert(&path.to_string_lossy()), inert(&why));

@@ -11,6 +11,9 @@ pub mod discovery;
 mod error;
 pub mod gate;
 pub mod listen;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 pub mod prefixed;
 pub mod sniff;
 pub mod watch;

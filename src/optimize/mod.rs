@@ -17,6 +17,9 @@
 mod exif;
 mod jpeg;
 mod kind;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod pdf;
 mod png;
 mod pool;

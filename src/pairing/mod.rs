@@ -19,6 +19,9 @@ mod dump;
 mod fingerprint;
 mod identity;
 mod invitation;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 pub mod proof;
 pub mod tls;
 mod token;

@@ -11,6 +11,9 @@
 
 mod host;
 mod input;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod pace;
 mod ring;
 #[cfg(test)]

@@ -205,7 +205,7 @@ pub(super) fn sources_id(entries: &[SourceEntry], text: Option<&str>) -> [u8; 16
     id
 }
 
-fn ticket_bytes(ticket: &Ticket) -> Zeroizing<Vec<u8>> {
+pub(super) fn ticket_bytes(ticket: &Ticket) -> Zeroizing<Vec<u8>> {
     // Room for a key behind it: a vector that grows leaves copies of its bytes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(TICKET_BYTES + 512));
     bytes.push(TICKET_VERSION);
@@ -215,7 +215,7 @@ fn ticket_bytes(ticket: &Ticket) -> Zeroizing<Vec<u8>> {
 }
 
 /// `None` for what another edition wrote.
-fn read_ticket(bytes: &[u8]) -> Option<Ticket> {
+pub(super) fn read_ticket(bytes: &[u8]) -> Option<Ticket> {
     let (version, rest) = bytes.split_first()?;
     let (transfer, key) = rest.split_first_chunk()?;
     let key = ResumeKey::from_bytes(*key.first_chunk()?);

@@ -24,6 +24,9 @@ mod lost_lanes;
 mod memory;
 mod offer;
 mod opening;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod outbox;
 mod parcel;
 mod receiving;

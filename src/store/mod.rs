@@ -43,6 +43,9 @@ mod holes;
 mod intake;
 mod journal;
 mod named;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod partial;
 mod place;
 mod plan;

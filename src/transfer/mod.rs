@@ -8,6 +8,9 @@ mod committer;
 mod expand;
 mod incoming;
 mod lane;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod outcome;
 mod outgoing;
 mod outlet;

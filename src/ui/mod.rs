@@ -17,6 +17,9 @@ mod clipping;
 mod drive;
 mod editor;
 mod json;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod picker;
 mod progress;
 mod prompt;

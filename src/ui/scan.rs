@@ -5,7 +5,7 @@
 //! and thresholds of our own against uneven light.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader, Seek};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use image::{GrayImage, ImageReader, Limits, Luma};
 use rqrr::PreparedImage;
 
 /// Longest side of a picture: cameras of phones end at 12,000 pixels.
-const LONGEST_SIDE_PX: u32 = 12_000;
+pub(super) const LONGEST_SIDE_PX: u32 = 12_000;
 
 /// Memory for decoding: 12,000 x 12,000 grey, or 64 megapixels in colour.
 const DECODING_BYTES: u64 = 256 * 1024 * 1024;
@@ -63,31 +63,36 @@ pub fn read_picture(path: &Path) -> Result<Vec<String>, ScanError> {
 }
 
 fn read_within(path: &Path, patience: Duration) -> Result<Vec<String>, ScanError> {
-    let texts = search(&decode(path)?, Instant::now() + patience);
+    let texts = search(&open(path)?, Instant::now() + patience);
     if texts.is_empty() { Err(ScanError::NoCode { path: path.display().to_string() }) } else { Ok(texts) }
 }
 
-fn decode(path: &Path) -> Result<GrayImage, ScanError> {
+fn open(path: &Path) -> Result<GrayImage, ScanError> {
     let name = || path.display().to_string();
     let file_error = |source| ScanError::File { path: name(), source };
     let file = File::open(path).map_err(file_error)?;
     if !file.metadata().map_err(file_error)?.is_file() {
         return Err(file_error(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
     }
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(file_error)?;
+    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(file_error)?;
+    decode(reader).map_err(|source| ScanError::Picture { path: name(), source })
+}
+
+/// A picture within the limits, grey.
+pub(super) fn decode(mut reader: ImageReader<impl BufRead + Seek>) -> Result<GrayImage, image::ImageError> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE_PX);
     limits.max_image_height = Some(LONGEST_SIDE_PX);
     limits.max_alloc = Some(DECODING_BYTES);
     reader.limits(limits);
-    Ok(reader.decode().map_err(|source| ScanError::Picture { path: name(), source })?.into_luma8())
+    Ok(reader.decode()?.into_luma8())
 }
 
 /// The first texts that any variant of the picture gives.
 fn search(grey: &GrayImage, deadline: Instant) -> Vec<String> {
     let longest = grey.width().max(grey.height()).max(1);
     let base = f64::from(longest.clamp(ENLARGED_SIDE_PX.min(4 * longest), SEARCHED_SIDE_PX)) / f64::from(longest);
-    for scale in [1.0, 0.5, 0.75, 0.35, 1.4, 0.25] {
+    for scale in SCALES {
         let scaled = resized(grey, base * scale);
         for treat in TREATMENTS {
             if Instant::now() > deadline {
@@ -105,13 +110,16 @@ fn search(grey: &GrayImage, deadline: Instant) -> Vec<String> {
     Vec::new()
 }
 
+/// How a picture is scaled, the likeliest to help first.
+pub(super) const SCALES: [f64; 6] = [1.0, 0.5, 0.75, 0.35, 1.4, 0.25];
+
 type Treatment = fn(&GrayImage) -> GrayImage;
 
 /// What is done to the brightness, the likeliest to help first.
-const TREATMENTS: [Treatment; 4] =
+pub(super) const TREATMENTS: [Treatment; 4] =
     [GrayImage::clone, |image| imageops::blur(image, 1.2), |image| flattened(image, 12), |image| flattened(image, 5)];
 
-fn resized(grey: &GrayImage, scale: f64) -> GrayImage {
+pub(super) fn resized(grey: &GrayImage, scale: f64) -> GrayImage {
     if (scale - 1.0).abs() < 0.01 {
         return grey.clone();
     }
@@ -147,7 +155,7 @@ fn flattened(grey: &GrayImage, parts: u32) -> GrayImage {
     })
 }
 
-fn codes(grey: &GrayImage, dark_on_light: bool) -> Vec<String> {
+pub(super) fn codes(grey: &GrayImage, dark_on_light: bool) -> Vec<String> {
     // At least the quiet zone of a code that fills the picture.
     let border = (grey.width().max(grey.height()) / 10).max(16) as usize;
     let (width, height) = (grey.width() as usize, grey.height() as usize);

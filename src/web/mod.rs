@@ -22,6 +22,9 @@ mod head;
 mod keys;
 mod manifest;
 mod numbers;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod outflow;
 mod page;
 mod range;

@@ -154,12 +154,12 @@ pub(super) struct Begun {
 }
 
 /// A signed request as it came.
-struct Request<'a> {
-    id: Nonce,
+pub(super) struct Request<'a> {
+    pub(super) id: Nonce,
     method: &'a str,
     target: &'a str,
-    number: u64,
-    mac: [u8; KEY_BYTES],
+    pub(super) number: u64,
+    pub(super) mac: [u8; KEY_BYTES],
 }
 
 /// All sessions of a hosting command.
@@ -237,7 +237,7 @@ impl Sessions {
 }
 
 /// `<id>.<number>.<mac>`, each in the one way that it can be written.
-fn parse<'a>(header: &str, method: &'a str, target: &'a str) -> Option<Request<'a>> {
+pub(super) fn parse<'a>(header: &str, method: &'a str, target: &'a str) -> Option<Request<'a>> {
     let mut parts = header.split('.');
     let (id, digits, mac) = (parts.next()?, parts.next()?, parts.next()?);
     let number: u64 = digits.parse().ok().filter(|number: &u64| number.to_string() == digits)?;

@@ -9,6 +9,9 @@ mod data;
 mod frame;
 mod offer;
 mod opening;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 mod outcome;
 mod room;
 

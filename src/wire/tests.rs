@@ -6,27 +6,8 @@ mod properties;
 mod tree;
 mod vectors;
 
+use super::oracle::with_message;
 use super::*;
-
-/// Takes a frame of any kind apart and says `then` with its message: `with_message!(kind, payload, M => …)`.
-macro_rules! with_message {
-    ($kind:expr, $($name:ident)|+, $message:ident => $then:expr) => {
-        match $kind {
-            $(Kind::$name => { type $message = $name; $then })+
-            Kind::Piece => unreachable!("a piece has no fields"),
-        }
-    };
-    ($kind:expr, $message:ident => $then:expr) => {
-        with_message!(
-            $kind,
-            Open | Proof | Commit | Nonce | Reveal | Confirm | Hello | Offer | Page | OfferEnd | Verdicts | Go | Chunk
-                | ChunkEnd | FileEnd | Pack | Withdraw | LaneEnd | Taken | Stored | NotStored | Finished | LaneLost | Ping
-                | Refuse | Bye | Join | Welcome | Say | News | Seen,
-            $message => $then
-        )
-    };
-}
-use with_message;
 
 /// Every kind that carries a message with fields, even if none.
 fn kinds_of_messages() -> impl Iterator<Item = Kind> {

@@ -12,7 +12,7 @@ use crate::ui::{Complete, Ui};
 use crate::wire::MESSAGE_CAP;
 
 /// What is kept of a line: enough to see that it is too long.
-const LINE_MOST: usize = MESSAGE_CAP + 1;
+pub(in crate::cli) const LINE_MOST: usize = MESSAGE_CAP + 1;
 
 /// Lines that may wait; whoever pipes more is made to wait by the pipe.
 const WAITING: usize = 64;
@@ -43,7 +43,7 @@ fn read_lines(input: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 /// The next line without its end; what is beyond [`LINE_MOST`] bytes is read and left out.
-fn next_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+pub(in crate::cli) fn next_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     let mut any = false;
     loop {

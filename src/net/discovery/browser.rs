@@ -16,7 +16,7 @@ use crate::names;
 pub(super) const SERVICES_MAX: usize = 256;
 
 /// Addresses taken from one service: more than a device has, few enough to dial them all.
-const ADDRESSES_MAX: usize = 16;
+pub(super) const ADDRESSES_MAX: usize = 16;
 
 /// The first record of a service may carry its IPv6 addresses alone; IPv4 follows within 30 ms.
 const WAIT_FOR_V4: Duration = Duration::from_millis(50);

@@ -7,6 +7,9 @@
 mod advert;
 mod browser;
 mod echo;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod oracle;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -130,13 +130,13 @@ impl Known {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(bytes: &[u8]) -> Result<Known, String> {
+    pub(in crate::session) fn read(bytes: &[u8]) -> Result<Known, String> {
         let known: Known = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         known.flaw().map_or(Ok(known), Err)
     }
 
     /// The list as it is kept.
-    pub(super) fn written(&self) -> Vec<u8> {
+    pub(in crate::session) fn written(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("names and times can be written as JSON")
     }
 
