@@ -161,6 +161,14 @@ impl Advert {
                         Err(error) => AdvertEvent::Failed(error.to_string()),
                     };
                 }
+                // Of an address that the daemon learns of after `update` named it, it would say nothing by itself.
+                Ok(Ok(DaemonEvent::IpAdd(_))) => {
+                    let again =
+                        service(&self.info, &self.instance).and_then(|again| Ok(self.daemon.register(again)?));
+                    if let Err(error) = again {
+                        return AdvertEvent::Failed(error.to_string());
+                    }
+                }
                 Ok(Ok(DaemonEvent::Error(error))) => return AdvertEvent::Failed(error.to_string()),
                 Ok(Ok(_)) => {}
             }
