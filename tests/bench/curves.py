@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import tempfile
 
-from bench import Failed, Network, Running, same
+from bench import Failed, Network, Running, same, size, warmed
 
 MIB = 1 << 20
 
@@ -36,6 +36,7 @@ def transfer(bench, source, *how):
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         folder = pathlib.Path(folder)
         (folder / "target").mkdir()
+        warmed(folder, min(size([source]), 4 << 30))
         taking, to = receiver(bench, folder, folder / "target", "--once")
         try:
             giving = Running(bench, folder, "sender", [bench.qrdrop, "send", source, *to, "--state-dir", folder / "s", *how]).side(1200)
