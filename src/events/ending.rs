@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// The documented exit codes, which are also `code` in [`Event::Failed`].
+/// The documented exit codes, which are also `code` in [`Event::Failed`](super::Event::Failed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {

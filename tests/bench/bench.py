@@ -276,7 +276,7 @@ def one_shot(bench, folder, taking, ready, giving):
 
 
 # For each work its programs; the first is the reference.
-TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "zstd -1 | nc": zstd_nc, "qrdrop": qrdrop}
+TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "zstd -1, nc": zstd_nc, "qrdrop": qrdrop}
 CLASSIC = {"sendfile -> splice": pair, "nc": nc, "qrdrop --classic": classic}
 
 
@@ -340,12 +340,12 @@ def main():
     parser.add_argument("--work", default="W1,W3,W4")
     parser.add_argument("--net", default="N1", choices=NETWORKS)
     parser.add_argument("--congestion", default="cubic", help="congestion control on N2 and N3, for who does not choose its own")
-    parser.add_argument("--tools", default="nc,scp AES-GCM,qrdrop,sendfile -> splice,qrdrop --classic",
-                        help=f"the ones to run, the references always; there are {', '.join({**TOOLS, **CLASSIC})}")
+    parser.add_argument("--tools", default="nc/scp AES-GCM/qrdrop/sendfile -> splice/qrdrop --classic",
+                        help=f"the ones to run, the references always; there are {'/'.join({**TOOLS, **CLASSIC})}")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
     bench = parser.parse_args()
-    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "zstd -1 | nc": "zstd"}
-    wanted = {tool for tool in bench.tools.split(",") if shutil.which(needed.get(tool, "nc"))}
+    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "zstd -1, nc": "zstd"}
+    wanted = {tool for tool in bench.tools.split("/") if shutil.which(needed.get(tool, "nc"))}
 
     with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root, contextlib.ExitStack() as network:
         root = pathlib.Path(root)
