@@ -191,18 +191,10 @@ def zstd_nc(bench, source, target, folder):
 
 
 def rsyncd(bench, source, target, folder):
-    port = free_port()
+    port, there = free_port(), bench.network.address
     (folder / "rsyncd.conf").write_text(f"use chroot = no\n[target]\npath = {target}\nread only = no\nuid = {os.geteuid()}\ngid = {os.getegid()}\n")
-    server = Running(bench, folder, "receiver", ["rsync", "--daemon", "--no-detach", f"--config={folder}/rsyncd.conf", f"--port={port}",
-                                                 f"--address={bench.network.address}", "--log-file=/dev/null"])
-    try:
-        server.until(lambda: listens(bench, port))
-        client = Running(bench, folder, "sender", ["rsync", "-a", "-W", source, f"rsync://{bench.network.address}:{port}/target/"]).side()
-    finally:
-        server.stop()
-    if client.code:
-        raise Failed((folder / "sender.log").read_text()[-500:])
-    return Result(client.start, client.end, client, server.side())
+    serving = ["rsync", "--daemon", "--no-detach", f"--config={folder}/rsyncd.conf", f"--port={port}", f"--address={there}", "--log-file=/dev/null"]
+    return served(bench, folder, port, serving, ["rsync", "-a", "-W", source, f"rsync://{there}:{port}/target/"])
 
 
 def scp(bench, source, target, folder):
@@ -214,18 +206,10 @@ def scp(bench, source, target, folder):
         "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n")
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)  # sshd insists on it
-    server = Running(bench, folder, "receiver", [shutil.which("sshd"), "-D", "-e", "-f", folder / "sshd.conf"])
-    try:
-        server.until(lambda: listens(bench, port))
-        client = Running(bench, folder, "sender", [
-            "scp", "-q", "-r", "-c", "aes128-gcm@openssh.com", "-i", folder / "user", "-P", port,
-            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-            "-o", "IdentitiesOnly=yes", "-F", "none", source, f"{getpass.getuser()}@{there}:{target}/"]).side()
-    finally:
-        server.stop()
-    if client.code:
-        raise Failed((folder / "sender.log").read_text()[-500:])
-    return Result(client.start, client.end, client, server.side())
+    return served(bench, folder, port, [shutil.which("sshd"), "-D", "-e", "-f", folder / "sshd.conf"], [
+        "scp", "-q", "-r", "-c", "aes128-gcm@openssh.com", "-i", folder / "user", "-P", port,
+        "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+        "-o", "IdentitiesOnly=yes", "-F", "none", source, f"{getpass.getuser()}@{there}:{target}/"])
 
 
 def qrdrop(bench, source, target, folder):
@@ -259,6 +243,19 @@ def classic(bench, source, target, folder):
               "--json"]
     said = folder / "receiver.log"
     return without_pause(one_shot(bench, folder, taking, lambda: b'"listening"' in said.read_bytes(), giving))
+
+
+def served(bench, folder, port, serving, giving):
+    """A server that stays, and the client that is timed."""
+    server = Running(bench, folder, "receiver", serving)
+    try:
+        server.until(lambda: listens(bench, port))
+        client = Running(bench, folder, "sender", giving).side()
+    finally:
+        server.stop()
+    if client.code:
+        raise Failed((folder / "sender.log").read_text()[-500:])
+    return Result(client.start, client.end, client, server.side())
 
 
 def one_shot(bench, folder, taking, ready, giving):
