@@ -13,7 +13,8 @@ use super::{Failed, disk, failed};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::human_bytes;
 use crate::optimize::{Change, Optimizer, Outcome, Wishes};
-use crate::store::{LeftOut, Scratch, SourceEntry, SourceKind, StateDir, Walk};
+use crate::roll::Kept;
+use crate::store::{LeftOut, Scratch, SourceEntry, SourceKind, SourceList, StateDir, Walk};
 use crate::ui::Ui;
 
 /// How often progress is told.
@@ -45,16 +46,19 @@ pub(super) async fn run(
         failed(Failure::new(ExitCode::Internal, message, "start it by its whole path"))
     })?;
     let (scratch, optimizer) = (Arc::new(scratch), Arc::new(Optimizer::new(program, wishes)));
-    let mut places = 0..walked.entries.len();
-    let mut tally = Tally::new(reporter, &walked);
+    let entries = std::mem::take(&mut walked.entries);
+    let mut files = entries.iter().enumerate().filter(|(_, entry)| entry.kind == SourceKind::File);
+    let mut tally = Tally::new(reporter, &entries);
     let (mut stand_ins, mut tasks) = (HashMap::new(), JoinSet::new());
     loop {
         while tasks.len() < optimizer.at_once()
-            && let Some(place) = places.find(|place| walked.entries[*place].kind == SourceKind::File)
+            && let Some((place, entry)) = files.next()
         {
-            let entry = walked.entries[place].clone();
             let (optimizer, scratch) = (Arc::clone(&optimizer), Arc::clone(&scratch));
-            tasks.spawn(async move { (place, make(&entry, place, &optimizer, &scratch).await) });
+            tasks.spawn(async move {
+                let made = make(&entry, place, &optimizer, &scratch).await;
+                (place, entry, made)
+            });
         }
         let made = tokio::select! {
             made = tasks.join_next() => made,
@@ -65,25 +69,26 @@ pub(super) async fn run(
             }
         };
         let Some(made) = made else { break };
-        let Ok((place, Some(made))) = made else { continue };
-        tally.add(&walked.entries[place], &made);
+        let Ok((place, entry, Some(made))) = made else { continue };
+        tally.add(&entry, &made);
         stand_ins.insert(place, made);
     }
     tally.finish(ui);
-    let (entries, left_out) = (std::mem::take(&mut walked.entries), &mut walked.left_out);
-    let stands_in = |(place, entry): (usize, SourceEntry)| match stand_ins.remove(&place) {
+    let mut leave_out =
+        |entry: &SourceEntry, reason| walked.left_out.push(LeftOut { path: entry.path.clone(), reason });
+    let stands_in = |(place, entry): (usize, Kept<SourceEntry>)| match stand_ins.remove(&place) {
         Some(Made::StandIn { entry, .. }) => Some(entry),
         Some(Made::LeftOut(reason)) => {
-            left_out.push(LeftOut { path: entry.path, reason });
+            leave_out(&entry, reason);
             None
         }
         None if wishes.strip_location && entry.kind == SourceKind::File => {
-            left_out.push(LeftOut { path: entry.path, reason: "its location could not be looked for".to_owned() });
+            leave_out(&entry, "its location could not be looked for".to_owned());
             None
         }
-        Some(Made::AsItIs(_)) | None => Some(entry),
+        Some(Made::AsItIs(_)) | None => Some(SourceEntry::clone(&entry)),
     };
-    walked.entries = entries.into_iter().enumerate().filter_map(stands_in).collect();
+    walked.entries = entries.iter().enumerate().filter_map(stands_in).collect();
     Ok(Some(Ready { walked, scratch: Some(scratch) }))
 }
 
@@ -153,8 +158,8 @@ impl Sums {
 }
 
 impl<'a> Tally<'a> {
-    fn new(reporter: &'a Arc<dyn Reporter>, walked: &Walk) -> Tally<'a> {
-        let total = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+    fn new(reporter: &'a Arc<dyn Reporter>, entries: &SourceList) -> Tally<'a> {
+        let total = entries.bytes().unwrap_or(u64::MAX);
         // From here on the rate is measured.
         reporter.tell(Event::Optimizing { bytes: 0, total });
         Tally { reporter, told: Instant::now(), total, sums: Sums::default() }

@@ -23,7 +23,7 @@ use crate::net::addresses::candidates;
 use crate::net::discovery::Kind;
 use crate::optimize::Wishes;
 use crate::session::{ClassicSender, Devices, Known, Memory, Outbox, OutboxRules, RoomHost, Sender, check_text};
-use crate::store::{LeftOut, SourceEntry, SourceKind, Spool, Walk, WalkOptions, walk};
+use crate::store::{LeftOut, SourceEntry, SourceKind, SourceList, Spool, Walk, WalkOptions, walk};
 use crate::transfer::{Brake, Manner, Piped, TAKERS, Taker};
 use crate::ui::Ui;
 use crate::web::{Share, Web};
@@ -96,7 +96,10 @@ pub(super) async fn run(send: Send, common: &Common, ui: &Arc<Ui>, ways: &Ways) 
         return Ok(Done::with(ExitCode::Interrupted, "interrupted before anything was offered"));
     };
     let done = match named {
-        Some(receiver) => sending.to(walked, &receiver).await,
+        Some(receiver) => {
+            let left_out = left_out(&walked);
+            sending.to(Arc::new(walked.entries), left_out, &receiver).await
+        }
         None if several => sending.to_several(walked, wanted).await,
         None => sending.host(walked).await,
     };
@@ -191,12 +194,11 @@ impl Sending<'_> {
         Ok(here.into_iter().map(Wanted::Found).collect())
     }
 
-    async fn to(&self, walked: Walk, receiver: &Receiver) -> Ended {
+    async fn to(&self, entries: Arc<SourceList>, left_out: Vec<(String, String)>, receiver: &Receiver) -> Ended {
         if self.send.classic {
-            return classic(walked, receiver, self.manner().brake, self.source()?, Arc::clone(self.reporter)).await;
+            return classic(&entries, receiver, self.manner().brake, self.source()?, Arc::clone(self.reporter)).await;
         }
-        let left_out = left_out(&walked);
-        let sender = self.sender(Arc::new(walked.entries), left_out, self.manner())?;
+        let sender = self.sender(entries, left_out, self.manner())?;
         let means = self.means()?.map(|means| means.known_by(&sender.identity));
         let (met, target, interrupted) = (sender.met.subscribe(), &receiver.target, self.interrupted.clone());
         let sending = async move { sender.send(target, None, interrupted).await };
@@ -254,7 +256,7 @@ impl Sending<'_> {
 
     fn sender(
         &self,
-        entries: Arc<Vec<SourceEntry>>,
+        entries: Arc<SourceList>,
         left_out: Vec<(String, String)>,
         manner: Manner,
     ) -> Result<Sender, Failed> {
@@ -346,8 +348,9 @@ impl Sending<'_> {
             OwnSeat::take(room, &door, means)
         });
         let rules = OutboxRules { yes, keep: self.send.keep, manner: self.manner() };
-        let (entries, left_out) = (Arc::new(walked.entries.clone()), left_out(&walked));
-        let outbox = Outbox::new(Arc::clone(&door.host), entries, left_out, self.send.text.clone(), rules, memory);
+        let (left_out, entries) = (left_out(&walked), Arc::new(walked.entries));
+        let (offered, unsent, text) = (Arc::clone(&entries), left_out.clone(), self.send.text.clone());
+        let outbox = Outbox::new(Arc::clone(&door.host), offered, unsent, text, rules, memory);
         let web = Web::new(Share::Outbox(Arc::clone(&outbox)), hosting.https);
         let purpose = Purpose {
             hosted: Hosted::Outbox(Arc::clone(&outbox)),
@@ -377,7 +380,7 @@ impl Sending<'_> {
             Left::Done | Left::Asked | Left::NobodyCame | Left::Otherwise(None) if lost.is_some() => Ok(left(lost)),
             Left::Done => Ok(Done::well("everything was fetched")),
             Left::GivenUp(code) => Ok(Done::with(code, "pairing failed")),
-            Left::Otherwise(Some(receiver)) => self.to(walked, &receiver?).await,
+            Left::Otherwise(Some(receiver)) => self.to(entries, left_out, &receiver?).await,
             Left::Asked | Left::NobodyCame | Left::Otherwise(None) if attended.succeeded => Ok(left(None)),
             Left::Asked | Left::Otherwise(None) => {
                 nobody("nobody has fetched everything", "leave it running until somebody has, or use `--to`")
@@ -407,9 +410,8 @@ const ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop
 const TALKING_ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop receive --from LINK --chat`";
 
 fn offers(walked: &Walk, text: bool) -> String {
-    let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();
-    let bytes = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
-    match (files, text) {
+    let bytes = walked.entries.bytes().unwrap_or(u64::MAX);
+    match (walked.entries.files(), text) {
         (0, true) => "a text".to_owned(),
         (1, _) => format!("1 file, {}", human_bytes(bytes)),
         (files, _) => format!("{files} files, {}", human_bytes(bytes)),
@@ -424,7 +426,7 @@ pub(super) fn left_out(walked: &Walk) -> Vec<(String, String)> {
 
 /// The tutorial's protocol has room for one file.
 async fn classic(
-    mut walked: Walk,
+    entries: &SourceList,
     receiver: &Receiver,
     brake: Option<Arc<Brake>>,
     source: Option<IpAddr>,
@@ -437,14 +439,14 @@ async fn classic(
             "send without `--classic`",
         )));
     }
-    let one_file = matches!(walked.entries.as_slice(), [entry] if entry.kind == SourceKind::File);
-    let Some(entry) = walked.entries.pop().filter(|_| one_file) else {
+    let only = entries.get(0).filter(|entry| entries.len() == 1 && entry.kind == SourceKind::File);
+    let Some(entry) = only else {
         return Err(failed(Failure::new(
             ExitCode::Usage,
             "the tutorial's protocol carries one file at a time",
             "send one file, or pack the folder first",
         )));
     };
-    ClassicSender { entry, brake, source, reporter }.send(&receiver.addresses()).await?;
+    ClassicSender { entry: SourceEntry::clone(&entry), brake, source, reporter }.send(&receiver.addresses()).await?;
     Ok(Done::well("everything is sent"))
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use unicase::UniCase;
 use unicode_normalization::UnicodeNormalization;
 
@@ -34,7 +35,9 @@ pub enum NameError {
 }
 
 /// A relative path of safe components, joined by `/`. It cannot leave the folder that it is opened in.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Deserializing checks nothing: only what was serialized in this process may be read again. Everything else is a stranger's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelPath(String);
 
 impl RelPath {

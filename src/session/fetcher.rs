@@ -152,7 +152,7 @@ impl Fetcher {
         if is_new {
             self.reporter.tell(Event::Offer(manifest.told_from(peer.clone(), standing.label)));
         }
-        manifest.plan().map_err(SessionError::Declined)?;
+        manifest.expected().map_err(SessionError::Declined)?;
         if self.outlet.is_some() {
             manifest.is_one_file().map_err(SessionError::Declined)?;
         }

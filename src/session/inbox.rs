@@ -155,7 +155,7 @@ impl Inbox {
     async fn decide(&self, guest: &mut Guest, manifest: &Manifest) -> Result<Place, SessionError> {
         let offer = manifest.told_from(guest.peer.clone(), guest.standing.label);
         self.host.reporter.tell(Event::Offer(offer.clone()));
-        manifest.plan().map_err(SessionError::Declined)?;
+        manifest.expected().map_err(SessionError::Declined)?;
         if self.rules.outlet.is_some() {
             manifest.is_one_file().map_err(SessionError::Declined)?;
         }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::returning::{ResumeKey, Ticket};
 use crate::pairing::{Fingerprint, Identity};
-use crate::store::{Folder, SPOOL_PREFIX, SourceEntry, StateClaim, StateDir, StoreError};
+use crate::store::{Folder, SPOOL_PREFIX, SourceList, StateClaim, StateDir, StoreError};
 
 /// How long a transfer can go on after it was cut; the store gives partial files up as soon.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -137,7 +137,7 @@ impl Memory {
     /// What is remembered is not this user's alone.
     pub fn outbox(
         &self,
-        entries: &[SourceEntry],
+        entries: &SourceList,
         text: Option<&str>,
     ) -> Result<(OutboxMemory, Option<KeptKey>), StoreError> {
         let name = format!("{OUTBOX}{}", hex(&sources_id(entries, text)));
@@ -193,7 +193,7 @@ fn sent_name(to: &Fingerprint, sources: &[u8; 16]) -> String {
 }
 
 /// Names what was asked to be sent: the paths, whatever they hold by now.
-pub(super) fn sources_id(entries: &[SourceEntry], text: Option<&str>) -> [u8; 16] {
+pub(super) fn sources_id(entries: &SourceList, text: Option<&str>) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     for entry in entries.iter().filter(|entry| !entry.offered.contains('/')) {
         let path = std::path::absolute(&entry.path).unwrap_or_else(|_| entry.path.clone());
@@ -269,15 +269,15 @@ mod tests {
     fn an_outbox_is_known_by_the_same_key_again() {
         let state = tempfile::tempdir().unwrap();
         let memory = Memory::open(Some(state.path().join("state"))).unwrap();
-        let (first, none) = memory.outbox(&[], Some("hello")).unwrap();
+        let (first, none) = memory.outbox(&SourceList::default(), Some("hello")).unwrap();
         assert!(none.is_none());
         let identity = Identity::fresh(&[]).unwrap();
         first.keep(&identity).unwrap();
-        let (second, key) = memory.outbox(&[], Some("hello")).unwrap();
+        let (second, key) = memory.outbox(&SourceList::default(), Some("hello")).unwrap();
         assert_eq!(second.ticket.key.hash(), first.ticket.key.hash());
         let again = Identity::kept(&key.unwrap(), &[]).unwrap();
         assert_eq!(again.fingerprint(), identity.fingerprint());
         second.forget();
-        assert!(memory.outbox(&[], Some("hello")).unwrap().1.is_none());
+        assert!(memory.outbox(&SourceList::default(), Some("hello")).unwrap().1.is_none());
     }
 }

@@ -1,13 +1,14 @@
 //! What is offered, frozen: the manifest as both ends see it. Pure.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use super::consent::refusal;
 use super::error::SessionError;
 use super::returning::Ticket;
 use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
 use crate::names::{RelPath, human_bytes, inert};
-use crate::store::{PlannedEntry, PlannedKind, SourceKind};
+use crate::roll::Roll;
+use crate::store::{PlannedEntry, PlannedKind, SourceKind, seconds_of, time_at};
 use crate::transfer::{Source, Sources};
 use crate::wire::{
     CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, SCREEN_CAP,
@@ -21,7 +22,12 @@ const MANIFEST_CAP: usize = 256 * 1024 * 1024;
 /// Pages as they arrive, until the sender freezes them.
 pub(super) struct Unfrozen {
     offer: Offer,
-    entries: Vec<Entry>,
+    entries: Roll<Entry>,
+    /// Sum of the sizes so far; one that is unknown counts as 0.
+    bytes: u128,
+    is_known: bool,
+    /// Entries that carry data.
+    count: usize,
     /// Of the pages so far, in bytes.
     len: usize,
     digest: blake3::Hasher,
@@ -31,7 +37,9 @@ pub(super) struct Unfrozen {
 pub(super) struct Manifest {
     /// Random name of the transfer, in hexadecimal.
     pub(super) transfer: String,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Arc<Roll<Entry>>,
+    /// How many of them carry data.
+    count: usize,
     /// Sum of the sizes; `None` while one is unknown.
     pub(super) bytes: Option<u64>,
     /// What its sender can come back with; all zero if it can't.
@@ -42,7 +50,8 @@ pub(super) struct Manifest {
 
 impl Unfrozen {
     pub(super) fn new(offer: Offer) -> Self {
-        Unfrozen { offer, entries: Vec::new(), len: 0, digest: blake3::Hasher::new() }
+        let (entries, digest) = (Roll::default(), blake3::Hasher::new());
+        Unfrozen { offer, entries, bytes: 0, is_known: true, count: 0, len: 0, digest }
     }
 
     /// Adds the next page, given as its payload.
@@ -58,6 +67,9 @@ impl Unfrozen {
             return Err(SessionError::broke("pages of a manifest that don't follow each other"));
         }
         self.digest.update(payload);
+        self.bytes += page.entries.iter().map(|entry| u128::from(entry.size.unwrap_or(0))).sum::<u128>();
+        self.is_known &= page.entries.iter().all(|entry| entry.size.is_some());
+        self.count += page.entries.iter().filter(|entry| entry.kind != EntryKind::Folder).count();
         self.entries.extend(page.entries);
         Ok(())
     }
@@ -65,66 +77,78 @@ impl Unfrozen {
     /// Freezes it, if it is what the sender announced.
     pub(super) fn freeze(self, end: &OfferEnd) -> Result<Manifest, SessionError> {
         // A sum beyond 64 bits is a lie, not an unknown size.
-        let sizes = self.entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.size.unwrap_or(0)));
-        let sum = sizes.ok_or_else(|| SessionError::broke("sizes that no disk has"))?;
-        let bytes = self.entries.iter().all(|entry| entry.size.is_some()).then_some(sum);
+        let sum = u64::try_from(self.bytes).map_err(|_| SessionError::broke("sizes that no disk has"))?;
+        let bytes = self.is_known.then_some(sum);
         let whole =
             self.entries.len() == self.offer.entries as usize && *self.digest.finalize().as_bytes() == end.digest;
         if !whole || bytes != self.offer.bytes {
             return Err(SessionError::broke("a manifest that isn't the one it announced"));
         }
         let transfer = data_encoding::HEXLOWER.encode(&self.offer.transfer);
-        let Unfrozen { offer: Offer { resume_hash, .. }, entries, .. } = self;
-        Ok(Manifest { transfer, entries, bytes, resume_hash, digest: end.digest })
+        let Unfrozen { offer: Offer { resume_hash, .. }, entries, count, .. } = self;
+        Ok(Manifest { transfer, entries: Arc::new(entries), count, bytes, resume_hash, digest: end.digest })
+    }
+}
+
+/// The entries that the store is to expect: each has a name that stays in the folder.
+pub(super) struct Expected(Arc<Roll<Entry>>);
+
+impl Expected {
+    /// In the order of their ids.
+    pub(super) fn entries(&self) -> impl Iterator<Item = PlannedEntry> {
+        let entries = self.0.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text);
+        entries.map(|(id, entry)| {
+            let path = RelPath::from_stranger(&entry.path).expect("`Manifest::expected` has read it").top_level();
+            let kind = if entry.kind == EntryKind::Folder { PlannedKind::Folder } else { PlannedKind::File };
+            let modified = entry.modified.and_then(|modified| time_at((modified.seconds, modified.nanos)));
+            PlannedEntry { id: id as u32, path, kind, size: entry.size, holes: entry.holes, modified }
+        })
     }
 }
 
 impl Manifest {
     /// What the store is to expect. A name that could leave the folder refuses the whole offer, and so do more texts than
     /// are held in memory.
-    pub(super) fn plan(&self) -> Result<Vec<PlannedEntry>, Refuse> {
+    pub(super) fn expected(&self) -> Result<Expected, Refuse> {
         let sum = self.texts().try_fold(0u64, |sum, (_, size)| sum.checked_add(size?));
         if sum.is_none_or(|sum| sum > SCREEN_CAP) {
             let text = format!("texts of at most {} are taken; send a file", human_bytes(SCREEN_CAP));
             return Err(refusal(RefuseCode::TooLarge, text));
         }
-        let plan = |(id, entry): (usize, &Entry)| {
-            let path = RelPath::from_stranger(&entry.path)
-                .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", inert(&entry.path))))?
-                .top_level();
-            let kind = if entry.kind == EntryKind::Folder { PlannedKind::Folder } else { PlannedKind::File };
-            let Entry { size, holes, modified, .. } = *entry;
-            Ok(PlannedEntry { id: id as u32, path, kind, size, holes, modified: modified.and_then(time_of) })
-        };
-        self.entries.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text).map(plan).collect()
+        for entry in self.entries.iter().filter(|entry| entry.kind != EntryKind::Text) {
+            RelPath::from_stranger(&entry.path)
+                .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", inert(&entry.path))))?;
+        }
+        Ok(Expected(Arc::clone(&self.entries)))
     }
 
     /// Refuses what does not fit into one stream.
     pub(super) fn is_one_file(&self) -> Result<(), Refuse> {
-        match self.entries.as_slice() {
-            [entry] if entry.kind == EntryKind::File => Ok(()),
+        match self.entries.get(0) {
+            Some(entry) if self.entries.len() == 1 && entry.kind == EntryKind::File => Ok(()),
             _ => Err(refusal(RefuseCode::Other, "one file is taken there at a time, for its standard output")),
         }
     }
 
-    /// The accepted files as (id, declared bytes); folders carry no data.
-    pub(super) fn files(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
-        self.of_kind(EntryKind::File)
+    /// The path under which an entry was offered; nothing for one that was not.
+    pub(super) fn offered(&self, id: u32) -> String {
+        self.entries.get(id as usize).map(|entry| entry.path.clone()).unwrap_or_default()
+    }
+
+    /// The declared size of an entry in bytes, if it is known.
+    pub(super) fn size(&self, id: u32) -> Option<u64> {
+        self.entries.get(id as usize)?.size
     }
 
     /// The accepted texts as (id, declared bytes).
     pub(super) fn texts(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
-        self.of_kind(EntryKind::Text)
-    }
-
-    fn of_kind(&self, kind: EntryKind) -> impl Iterator<Item = (u32, Option<u64>)> {
-        let entries = self.entries.iter().enumerate().filter(move |(_, entry)| entry.kind == kind);
-        entries.map(|(id, entry)| (id as u32, entry.size))
+        let texts = self.entries.iter().enumerate().filter(|(_, entry)| entry.kind == EntryKind::Text);
+        texts.map(|(id, entry)| (id as u32, entry.size))
     }
 
     /// How many entries carry data.
     pub(super) fn count(&self) -> usize {
-        self.files().count() + self.texts().count()
+        self.count
     }
 
     /// As it is told: number of files, the first entries, how many are left out.
@@ -139,14 +163,21 @@ impl Manifest {
             },
         });
         let left_out = self.entries.len().saturating_sub(ENTRIES_TOLD) as u64;
-        (self.count() as u64, told.collect(), left_out)
+        (self.count as u64, told.collect(), left_out)
     }
 }
 
-/// The sender's manifest of `sources`: the announcement, the pages, the freeze.
-pub(super) fn announce(ticket: &Ticket, sources: &Sources) -> (Offer, Vec<Page>, OfferEnd) {
-    let entries = sources.iter().map(|source| {
-        let (kind, modified) = match source {
+/// The sender's announcement of `sources`.
+pub(super) fn announcement(ticket: &Ticket, sources: &Sources) -> Offer {
+    // What can't be read again can't be come back to.
+    let resume_hash = if sources.are_piped() { [0; 32] } else { ticket.key.hash() };
+    Offer { transfer: ticket.transfer, resume_hash, entries: sources.count() as u32, bytes: sources.bytes() }
+}
+
+/// The pages of `sources`, which follow the announcement.
+pub(super) fn pages(sources: &Sources) -> impl Iterator<Item = Page> {
+    Page::cut(sources.iter().map(|source| {
+        let (kind, modified) = match &source {
             Source::Entry(entry) => match entry.kind {
                 SourceKind::File => (EntryKind::File, entry.modified),
                 SourceKind::Folder => (EntryKind::Folder, entry.modified),
@@ -154,23 +185,9 @@ pub(super) fn announce(ticket: &Ticket, sources: &Sources) -> (Offer, Vec<Page>,
             Source::Text(_) => (EntryKind::Text, None),
             Source::Piped(_) => (EntryKind::File, None),
         };
-        let modified = modified.and_then(modified_of);
+        let modified = modified.and_then(seconds_of).map(|(seconds, nanos)| Modified { seconds, nanos });
         Entry { kind, path: source.name().to_owned(), size: source.size(), holes: source.holes(), modified }
-    });
-    let pages: Vec<Page> = Page::cut(entries).collect();
-    let mut digest = blake3::Hasher::new();
-    let mut payload = Vec::new();
-    for page in &pages {
-        payload.clear();
-        page.encode(&mut payload);
-        digest.update(&payload);
-    }
-    let bytes = sources.bytes();
-    // What can't be read again can't be come back to.
-    let resume_hash = if sources.are_piped() { [0; 32] } else { ticket.key.hash() };
-    let transfer = ticket.transfer;
-    let offer = Offer { transfer, resume_hash, entries: sources.count() as u32, bytes };
-    (offer, pages, OfferEnd { digest: *digest.finalize().as_bytes() })
+    }))
 }
 
 /// The receiver's verdicts on `entries`: all are taken, but for the `special` ones, ascending.
@@ -188,72 +205,67 @@ pub(super) fn verdicts(entries: u32, special: impl Iterator<Item = (u32, Verdict
 /// Verdicts as they arrive; together they must cover every entry once, in order.
 #[derive(Default)]
 pub(super) struct Judged {
-    verdicts: Vec<(u32, Verdict)>,
+    runs: Vec<Run>,
+    /// Entries that are covered.
+    count: u32,
 }
 
 impl Judged {
     pub(super) fn add(&mut self, runs: Vec<Run>, entries: usize) -> Result<(), SessionError> {
         for run in runs {
             let end = run.first as usize + run.count as usize;
-            if run.first as usize != self.verdicts.len() || end > entries {
+            if run.first != self.count || end > entries {
                 return Err(SessionError::broke("verdicts that don't follow each other"));
             }
-            self.verdicts.extend((run.first..run.first + run.count).map(|id| (id, run.verdict.clone())));
+            self.count += run.count;
+            self.runs.push(run);
         }
         Ok(())
     }
 
-    /// All verdicts, by entry. Nobody can hold chunks that a source does not have, or hold a text already.
-    pub(super) fn finish(self, sources: &Sources) -> Result<Vec<(u32, Verdict)>, SessionError> {
-        if self.verdicts.len() != sources.count() {
+    /// All of them, if they are about every entry. Nobody can hold chunks that a source does not have, or hold a text already.
+    pub(super) fn finish(self, sources: &Sources) -> Result<Judgement, SessionError> {
+        if self.count as usize != sources.count() {
             return Err(SessionError::broke("verdicts on a part only"));
         }
-        let beyond = |(verdict, source): (&(u32, Verdict), Source<'_>)| match (&verdict.1, source) {
-            (Verdict::TakeRest(_) | Verdict::Have(_) | Verdict::Stored(_), Source::Text(_) | Source::Piped(_)) => true,
-            (Verdict::TakeRest(held), Source::Entry(entry)) => held
-                .last()
-                .is_some_and(|(first, count)| u64::from(*first) + u64::from(*count) > entry.bytes.div_ceil(CHUNK_LEN)),
-            _ => false,
+        let judgement = Judgement(self.runs);
+        let is_beyond = |(id, verdict): (u32, &Verdict)| match verdict {
+            Verdict::Leave | Verdict::Take => false,
+            Verdict::Have(_) | Verdict::Stored(_) => !matches!(sources.get(id), Source::Entry(_)),
+            Verdict::TakeRest(held) => match sources.get(id) {
+                Source::Entry(entry) => held.last().is_some_and(|(first, count)| {
+                    u64::from(*first) + u64::from(*count) > entry.bytes.div_ceil(CHUNK_LEN)
+                }),
+                Source::Text(_) | Source::Piped(_) => true,
+            },
         };
-        match self.verdicts.iter().zip(sources.iter()).any(beyond) {
-            true => Err(SessionError::broke("a verdict that claims more of an entry than there is")),
-            false => Ok(self.verdicts),
+        if judgement.special().any(is_beyond) {
+            return Err(SessionError::broke("a verdict that claims more of an entry than there is"));
         }
+        Ok(judgement)
     }
 }
 
-fn time_of(modified: Modified) -> Option<SystemTime> {
-    let nanos = Duration::from_nanos(u64::from(modified.nanos));
-    let seconds = Duration::from_secs(modified.seconds.unsigned_abs());
-    let whole = if modified.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
-    whole?.checked_add(nanos)
-}
+/// A verdict on every entry, as runs that follow each other.
+#[derive(Debug)]
+pub(super) struct Judgement(Vec<Run>);
 
-fn modified_of(time: SystemTime) -> Option<Modified> {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => Some(Modified { seconds: i64::try_from(after.as_secs()).ok()?, nanos: after.subsec_nanos() }),
-        Err(before) => {
-            let before = before.duration();
-            let seconds = -i64::try_from(before.as_secs()).ok()?;
-            Some(match before.subsec_nanos() {
-                0 => Modified { seconds, nanos: 0 },
-                nanos => Modified { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos },
-            })
-        }
+impl Judgement {
+    /// Every entry with its verdict, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Verdict)> {
+        self.0.iter().flat_map(|run| (run.first..run.first + run.count).map(|id| (id, &run.verdict)))
+    }
+
+    /// The entries that stand alone with theirs: of which the receiver has something.
+    pub(super) fn special(&self) -> impl Iterator<Item = (u32, &Verdict)> {
+        let special = self.0.iter().filter(|run| !matches!(run.verdict, Verdict::Leave | Verdict::Take));
+        special.map(|run| (run.first, &run.verdict))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_before_1970_come_back_as_they_were() {
-        for (seconds, nanos) in [(0, 0), (1, 5), (-1, 999_999_999), (-7, 0), (1_700_000_000, 123_456_789)] {
-            let modified = Modified { seconds, nanos };
-            assert_eq!(time_of(modified).and_then(modified_of), Some(modified));
-        }
-    }
 
     fn file(path: &str) -> Entry {
         Entry { kind: EntryKind::File, path: path.to_owned(), size: Some(1), holes: 0, modified: None }
@@ -301,6 +313,6 @@ mod tests {
         judged.add(take(0, 2), 3).unwrap();
         assert!(judged.add(take(1, 1), 3).is_err(), "twice");
         assert!(judged.add(take(2, 2), 3).is_err(), "beyond the end");
-        assert_eq!(judged.verdicts, [(0, Verdict::Take), (1, Verdict::Take)]);
+        assert_eq!(judged.count, 2);
     }
 }

@@ -14,15 +14,16 @@ use super::error::SessionError;
 use super::host::{Host, Place, unless_leaving};
 use super::inbox::wire_name;
 use super::memory::OutboxMemory;
+use super::offer::Judgement;
 use super::opening::part;
 use super::parcel::{Parcel, told};
 use super::returning::{Returning, Ticket, key_id};
 use super::sending::Sending;
 use crate::events::{Event, ExitCode, Failure, Label, Offer as Told, Peer, Way};
 use crate::net::accept::{Arrival, Dialect};
-use crate::store::SourceEntry;
+use crate::store::SourceList;
 use crate::transfer::{Brake, Manner, Sources};
-use crate::wire::{Go, RefuseCode, Role, Verdict};
+use crate::wire::{Go, RefuseCode, Role};
 
 /// How long somebody may look at an offer before taking it. Whoever asks for it wants it, so this is only against those
 /// who never answer.
@@ -43,7 +44,7 @@ pub struct OutboxRules {
 pub struct Outbox {
     pub(crate) host: Arc<Host>,
     pub(crate) rules: OutboxRules,
-    entries: Arc<Vec<SourceEntry>>,
+    entries: Arc<SourceList>,
     text: Option<String>,
     sources: Sources,
     /// As (name, reason).
@@ -59,7 +60,7 @@ impl Outbox {
     /// takers know it by when they come back.
     pub fn new(
         host: Arc<Host>,
-        entries: Arc<Vec<SourceEntry>>,
+        entries: Arc<SourceList>,
         left_out: Vec<(String, String)>,
         text: Option<String>,
         rules: OutboxRules,
@@ -71,7 +72,7 @@ impl Outbox {
     }
 
     /// What may be taken; an entry's place is its id.
-    pub fn entries(&self) -> &Arc<Vec<SourceEntry>> {
+    pub fn entries(&self) -> &Arc<SourceList> {
         &self.entries
     }
 
@@ -146,7 +147,7 @@ impl Outbox {
         let address = guest.peer.address.ip();
         self.host.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
         self.host.befriend(&guest, place.consent()).await;
-        let sent = unless_leaving(leaving, self.send(&mut guest, &parcel, verdicts, &go)).await;
+        let sent = unless_leaving(leaving, self.send(&mut guest, &parcel, &verdicts, &go)).await;
         let result = match &sent {
             Ok(sending) => sending.result(),
             Err(error) => Err(error.failure()),
@@ -200,11 +201,7 @@ impl Outbox {
     }
 
     /// Whether the guest may take, and what of it it wants. Names leave only after that.
-    async fn decide(
-        &self,
-        guest: &mut Guest,
-        parcel: &Parcel<'_>,
-    ) -> Result<(Place, Vec<(u32, Verdict)>, Go), SessionError> {
+    async fn decide(&self, guest: &mut Guest, parcel: &Parcel<'_>) -> Result<(Place, Judgement, Go), SessionError> {
         let offer = parcel.told(guest.peer.clone(), guest.standing.label);
         self.host.reporter.tell(Event::Offer(offer.clone()));
         parcel.tell_left_out();
@@ -227,7 +224,7 @@ impl Outbox {
         &self,
         guest: &mut Guest,
         parcel: &'a Parcel<'a>,
-        verdicts: Vec<(u32, Verdict)>,
+        verdicts: &Judgement,
         go: &Go,
     ) -> Result<Sending<'a>, SessionError> {
         let mut sending = Sending::new(parcel, guest.standing.label, verdicts);

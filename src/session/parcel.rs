@@ -1,20 +1,19 @@
 //! What a sender offers: said to the receiver, and told to the person.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::conn::{Channel, Conn, pings};
 use super::error::SessionError;
-use super::offer::{Judged, announce};
+use super::offer::{Judged, Judgement, announcement, pages};
 use super::returning::Ticket;
 use crate::events::{
     ENTRIES_TOLD, EntryKind, Event, ExitCode, Failure, Label, Offer as Told, OfferedEntry, Peer, Reporter,
 };
 use crate::names::human_bytes;
 use crate::store::SourceKind;
-use crate::transfer::{Hash, Manner, Source, Sources};
-use crate::wire::{CHUNK_LEN, Go, Kind, Ping, SCREEN_CAP, Verdict, Verdicts};
+use crate::transfer::{Manner, Receipts, Source, Sources};
+use crate::wire::{CHUNK_LEN, Go, Kind, Message, OfferEnd, Ping, SCREEN_CAP, Verdict, Verdicts};
 
 /// Whether a text is short enough to be sent as one.
 ///
@@ -39,7 +38,7 @@ pub(super) struct Parcel<'a> {
     /// Its name as it is told.
     pub(super) transfer: String,
     /// What was acknowledged so far, and told.
-    pub(super) acknowledged: Mutex<HashMap<u32, Hash>>,
+    pub(super) acknowledged: Arc<Receipts>,
     /// When it was accepted first.
     pub(super) started: OnceLock<Instant>,
 }
@@ -53,40 +52,39 @@ impl<'a> Parcel<'a> {
         reporter: &'a dyn Reporter,
     ) -> Self {
         let transfer = data_encoding::HEXLOWER.encode(&ticket.transfer);
-        let (acknowledged, started) = (Mutex::default(), OnceLock::new());
+        let (acknowledged, started) = (Arc::default(), OnceLock::new());
         Parcel { sources, left_out, reporter, manner, ticket, transfer, acknowledged, started }
     }
 
     /// Whether it can be gone on with when it is cut, and is worth it.
     pub(super) fn is_large(&self) -> bool {
-        !self.sources.are_piped()
-            && self.sources.iter().fold(0u64, |sum, source| sum.saturating_add(source.bytes())) > CHUNK_LEN
+        !self.sources.are_piped() && self.sources.bytes().is_none_or(|bytes| bytes > CHUNK_LEN)
     }
 
     /// Tells that it goes on where an earlier session was cut, for that `reason`.
-    pub(super) fn tell_retry(&self, verdicts: &[(u32, Verdict)], reason: String) {
-        let (transfer, from_bytes) = (self.transfer.clone(), self.kept_bytes(verdicts));
+    pub(super) fn tell_retry(&self, judgement: &Judgement, reason: String) {
+        let (transfer, from_bytes) = (self.transfer.clone(), self.kept_bytes(judgement));
         self.reporter.tell(Event::Retry { transfer, from_bytes, reason });
     }
 
     /// Tells that it goes on where an earlier run was cut, if the receiver has anything of it.
-    pub(super) fn tell_if_begun(&self, verdicts: &[(u32, Verdict)]) {
-        if self.kept_bytes(verdicts) > 0 {
-            self.tell_retry(verdicts, "it was cut in an earlier run".to_owned());
+    pub(super) fn tell_if_begun(&self, judgement: &Judgement) {
+        if self.kept_bytes(judgement) > 0 {
+            self.tell_retry(judgement, "it was cut in an earlier run".to_owned());
         }
     }
 
     /// What the receiver has of this very transfer.
-    fn kept_bytes(&self, verdicts: &[(u32, Verdict)]) -> u64 {
-        let of = |(id, verdict): &(u32, Verdict)| {
-            let bytes = self.sources.get(*id).bytes();
+    fn kept_bytes(&self, judgement: &Judgement) -> u64 {
+        let of = |(id, verdict): (u32, &Verdict)| {
+            let bytes = self.sources.get(id).bytes();
             match verdict {
                 Verdict::TakeRest(held) => held.iter().map(|run| run_bytes(*run, bytes)).sum(),
                 Verdict::Stored(_) => bytes,
                 Verdict::Leave | Verdict::Take | Verdict::Have(_) => 0,
             }
         };
-        verdicts.iter().map(of).sum()
+        judgement.special().map(of).sum()
     }
 
     pub(super) fn told(&self, peer: Peer, label: Label) -> Told {
@@ -102,19 +100,19 @@ impl<'a> Parcel<'a> {
 
     /// Says the whole offer.
     pub(super) async fn offer<S: Channel>(&self, conn: &mut Conn<S>) -> Result<(), SessionError> {
-        let (offer, pages, end) = announce(&self.ticket, self.sources);
-        conn.send(&offer).await?;
-        for page in &pages {
-            conn.send(page).await?;
+        conn.send(&announcement(&self.ticket, self.sources)).await?;
+        let (mut digest, mut payload) = (blake3::Hasher::new(), Vec::new());
+        for page in pages(self.sources) {
+            payload.clear();
+            page.encode(&mut payload);
+            digest.update(&payload);
+            conn.send(&page).await?;
         }
-        conn.send(&end).await
+        conn.send(&OfferEnd { digest: *digest.finalize().as_bytes() }).await
     }
 
     /// A person may take their time; the receiver's pings tell that it is still there.
-    pub(super) async fn hear_verdicts<S: Channel>(
-        &self,
-        conn: &mut Conn<S>,
-    ) -> Result<(Vec<(u32, Verdict)>, Go), SessionError> {
+    pub(super) async fn hear_verdicts<S: Channel>(&self, conn: &mut Conn<S>) -> Result<(Judgement, Go), SessionError> {
         let mut judged = Judged::default();
         let mut ping = pings();
         loop {
@@ -143,7 +141,7 @@ pub(super) fn told(sources: &Sources, peer: Peer, label: Label, transfer: String
     let entries = sources.iter().take(ENTRIES_TOLD).map(|source| OfferedEntry {
         name: source.name().to_owned(),
         bytes: source.size(),
-        kind: match source {
+        kind: match &source {
             Source::Entry(entry) => match entry.kind {
                 SourceKind::File => EntryKind::File,
                 SourceKind::Folder => EntryKind::Folder,
@@ -156,7 +154,7 @@ pub(super) fn told(sources: &Sources, peer: Peer, label: Label, transfer: String
         transfer,
         peer,
         label,
-        files: sources.iter().filter(|source| source.has_content()).count() as u64,
+        files: sources.with_content() as u64,
         bytes: sources.bytes(),
         entries: entries.collect(),
         entries_left_out: sources.count().saturating_sub(ENTRIES_TOLD) as u64,

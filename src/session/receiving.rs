@@ -114,7 +114,7 @@ impl Shelf<'_> {
         self.reporter.tell(Event::Stored {
             transfer: manifest.transfer.clone(),
             name: placed.name.as_str().to_owned(),
-            offered: manifest.entries[id as usize].path.clone(),
+            offered: manifest.offered(id),
             path: Some(placed.path.to_string_lossy().into_owned()),
             bytes: placed.bytes,
             blake3: data_encoding::HEXLOWER.encode(&hash),
@@ -151,24 +151,23 @@ impl<'a> Receiving<'a> {
         label: Label,
         keep: Option<Keepsake>,
     ) -> Result<Self, SessionError> {
-        let plan = manifest.plan().map_err(SessionError::Declined)?;
+        let expected = manifest.expected().map_err(SessionError::Declined)?;
         let (folder, if_exists) = (Arc::clone(shelf.folder), shelf.if_exists);
-        let sizes: BTreeMap<u32, u64> = manifest.files().filter_map(|(id, size)| Some((id, size?))).collect();
+        let entries = Arc::clone(&manifest.entries);
         let begin = move || {
-            let held = if if_exists == IfExists::Skip { held(&folder, &plan) } else { Vec::new() };
+            let held = if if_exists == IfExists::Skip { held(&folder, expected.entries()) } else { Vec::new() };
             let intake = match keep {
-                Some(keep) => folder.go_on(plan, if_exists, &keep)?,
-                None => folder.begin(plan, if_exists)?,
+                Some(keep) => folder.go_on(expected.entries(), if_exists, &keep)?,
+                None => folder.begin(expected.entries(), if_exists)?,
             };
-            let there = There::look(&intake, held, |id| sizes.get(&id).copied());
+            let there = There::look(&intake, held, |id| entries.get(id as usize)?.size);
             Ok::<_, StoreError>((intake, there))
         };
         let begun = conn.alive_during(spawn_blocking(begin)).await?;
         let (intake, there) = begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         let intake = Arc::new(intake);
         let (told, outcomes) = mpsc::unbounded_channel();
-        let incoming =
-            Incoming::new(Arc::clone(&intake), manifest.files(), shelf.max_size, shelf.outlet.cloned(), told);
+        let incoming = Incoming::new(Arc::clone(&intake), shelf.max_size, shelf.outlet.cloned(), told);
         let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
         let incoming = Arc::new(incoming.map_err(busy)?);
         let (verdicts, kept_bytes) = (there.verdicts(), there.kept_bytes());
@@ -323,7 +322,7 @@ impl<'a> Receiving<'a> {
                 Outcome::Text { id, text, hash } => self.read(id, text, hash),
                 Outcome::NotStored(not) => {
                     self.failed += 1;
-                    let name = inert(&self.manifest.entries[not.id as usize].path);
+                    let name = inert(&self.manifest.offered(not.id));
                     self.first_failure.get_or_insert_with(|| format!("`{name}`: {}", inert(&not.message)));
                     conn.send(&NotStored { id: not.id, fault: not.fault, message: not.for_peer }).await?;
                     continue;
@@ -341,7 +340,7 @@ impl<'a> Receiving<'a> {
 
     /// Acknowledges a file, and tells of it unless that was `told` before.
     fn stored(&mut self, id: u32, placed: &Placed, hash: Hash, told: bool) -> StoredItem {
-        let offered = self.manifest.entries[id as usize].path.clone();
+        let offered = self.manifest.offered(id);
         let name = placed.name.as_str().to_owned();
         self.files += 1;
         self.bytes += placed.bytes;
@@ -363,10 +362,9 @@ impl<'a> Receiving<'a> {
 
     /// Acknowledged like a stored file, so that the sender knows that both have the same; counted by neither.
     fn same(&self, id: u32, hash: Hash) -> StoredItem {
-        let entry = &self.manifest.entries[id as usize];
-        let (transfer, name) = (self.manifest.transfer.clone(), entry.path.clone());
+        let (transfer, name) = (self.manifest.transfer.clone(), self.manifest.offered(id));
         self.shelf.reporter.tell(Event::Skipped { transfer, name, reason: SAME.to_owned() });
-        StoredItem { id, bytes: entry.size.unwrap_or_default(), hash, name: String::new() }
+        StoredItem { id, bytes: self.manifest.size(id).unwrap_or_default(), hash, name: String::new() }
     }
 
     /// Makes what is left of the folders, and tells the sender that this was all. One that does not say that it has heard

@@ -19,7 +19,7 @@ use super::sending::Sending;
 use super::visit::{Errand, Met, Target, Visit};
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::pairing::{Fingerprint, Identity};
-use crate::store::{SourceEntry, StateClaim};
+use crate::store::{SourceList, StateClaim};
 use crate::transfer::{Manner, Piped, Sources, Taker};
 use crate::wire::Role;
 
@@ -32,7 +32,7 @@ pub struct Sender {
     /// The name that the receiver is shown.
     pub name: String,
     /// What is offered; an entry's place is its id.
-    pub entries: Arc<Vec<SourceEntry>>,
+    pub entries: Arc<SourceList>,
     /// A text for the receiver's screen.
     pub text: Option<String>,
     /// A stream that is sent as a file.
@@ -174,7 +174,7 @@ impl Sender {
             attempt.claim = visit.paired.conn.attentive_during(async { Ok(kept.await) }).await?.ok().flatten();
         }
         attempt.accepted = true;
-        let mut sending = Sending::new(parcel, label, verdicts);
+        let mut sending = Sending::new(parcel, label, &verdicts);
         let growing = match sending.lanes() {
             Some(running) => {
                 Some(visit.dial_lanes(&self.identity, go.session, running, go.lanes.min(self.lanes)).await?)

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use fixedbitset::FixedBitSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::conn::{Channel, Conn, SILENCE, pings};
 use super::error::SessionError;
-use super::host::lock;
 use super::inbox::PROGRESS_EVERY;
 use super::lanes::{LaneWork, Lanes, Running};
 use super::lost_lanes::LostLanes;
+use super::offer::Judgement;
 use super::parcel::Parcel;
 use super::receiving::SAME;
 use crate::events::{Event, ExitCode, Failure, Label};
@@ -25,7 +26,7 @@ pub(super) struct Sending<'a> {
     outgoing: Arc<Outgoing>,
     running: Running,
     /// By entry: whether an acknowledgement is due.
-    awaited: Vec<bool>,
+    awaited: FixedBitSet,
     /// Entries of which the receiver had a part, as it said.
     resumed: Vec<u32>,
     pending: usize,
@@ -44,20 +45,25 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(parcel: &'a Parcel<'a>, label: Label, verdicts: Vec<(u32, Verdict)>) -> Self {
+    pub(super) fn new(parcel: &'a Parcel<'a>, label: Label, judgement: &Judgement) -> Self {
         let sources = parcel.sources;
         let started = *parcel.started.get_or_init(Instant::now);
-        let mut awaited = vec![false; sources.count()];
-        let left = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Leave).count();
-        let is_wanted = |(id, verdict): &(u32, Verdict)| sources.get(*id).has_content() && *verdict != Verdict::Leave;
-        let wanted: Vec<_> = verdicts.into_iter().filter(is_wanted).collect();
-        wanted.iter().for_each(|(id, _)| awaited[*id as usize] = true);
-        let total = wanted.iter().try_fold(0u64, |sum, (id, _)| sum.checked_add(sources.get(*id).size()?));
-        let pending = wanted.len();
-        let resumed = wanted.iter().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
-        let resumed = resumed.map(|(id, _)| *id).collect();
-        let acknowledged = lock(&parcel.acknowledged).clone();
-        let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, acknowledged, parcel.manner.clone()));
+        let mut awaited = FixedBitSet::with_capacity(sources.count());
+        let (mut left, mut total) = (0, Some(0u64));
+        let wanted = judgement.all().zip(sources.iter()).filter(|((_, verdict), source)| {
+            let is_left = **verdict == Verdict::Leave;
+            left += usize::from(is_left);
+            source.has_content() && !is_left
+        });
+        let wanted = wanted.map(|((id, verdict), source)| {
+            awaited.insert(id as usize);
+            total = total.and_then(|total| total.checked_add(source.size()?));
+            (id, verdict.clone())
+        });
+        let (acknowledged, manner) = (Arc::clone(&parcel.acknowledged), parcel.manner.clone());
+        let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, acknowledged, manner));
+        let resumed = judgement.special().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
+        let (resumed, pending) = (resumed.map(|(id, _)| id).collect(), awaited.count_ones(..));
         Sending {
             parcel,
             label,
@@ -151,7 +157,7 @@ impl<'a> Sending<'a> {
                 return Err(SessionError::broke(format!("`{}` is acknowledged as another file", inert(&offered))));
             }
             let transfer = self.parcel.transfer.clone();
-            let told = lock(&self.parcel.acknowledged).insert(id, hash).is_some();
+            let told = self.parcel.acknowledged.note(id, &hash);
             if self.outgoing.was_same(id) {
                 if !told {
                     self.parcel.reporter.tell(Event::Skipped { transfer, name: offered, reason: SAME.to_owned() });
@@ -191,14 +197,12 @@ impl<'a> Sending<'a> {
     }
 
     fn resolve(&mut self, id: u32) -> Result<Source<'a>, SessionError> {
-        match self.awaited.get_mut(id as usize) {
-            Some(awaited) if *awaited => {
-                *awaited = false;
-                self.pending -= 1;
-                Ok(self.parcel.sources.get(id))
-            }
-            _ => Err(SessionError::broke("an acknowledgement of what was not sent")),
+        if !self.awaited.contains(id as usize) {
+            return Err(SessionError::broke("an acknowledgement of what was not sent"));
         }
+        self.awaited.remove(id as usize);
+        self.pending -= 1;
+        Ok(self.parcel.sources.get(id))
     }
 
     fn end(&mut self, finished: &Finished) -> Result<(), SessionError> {

@@ -7,8 +7,8 @@ use crate::transfer::{Earlier, Hash, Incoming, Recalled};
 use crate::wire::{CHUNK_LEN, Verdict};
 
 /// The planned files that may be there already, with size and hash: those whose size is the same.
-pub(super) fn held(folder: &Folder, plan: &[PlannedEntry]) -> Vec<(u32, u64, Hash)> {
-    let files = plan.iter().filter(|entry| entry.kind == PlannedKind::File);
+pub(super) fn held(folder: &Folder, plan: impl Iterator<Item = PlannedEntry>) -> Vec<(u32, u64, Hash)> {
+    let files = plan.filter(|entry| entry.kind == PlannedKind::File);
     let same_size = files.filter_map(|entry| {
         let existing = folder.existing(&entry.path)?;
         let mut hasher = blake3::Hasher::new();

@@ -103,7 +103,11 @@ impl Folder {
     ///
     /// # Errors
     /// The list contradicts itself, its sizes do not fit, or the folder is gone or unwritable.
-    pub fn begin(self: &Arc<Self>, entries: Vec<PlannedEntry>, if_exists: IfExists) -> Result<Intake, StoreError> {
+    pub fn begin(
+        self: &Arc<Self>,
+        entries: impl IntoIterator<Item = PlannedEntry>,
+        if_exists: IfExists,
+    ) -> Result<Intake, StoreError> {
         self.plan(entries, if_exists, None)
     }
 
@@ -114,7 +118,7 @@ impl Folder {
     /// As there.
     pub fn go_on(
         self: &Arc<Self>,
-        entries: Vec<PlannedEntry>,
+        entries: impl IntoIterator<Item = PlannedEntry>,
         if_exists: IfExists,
         keep: &Keepsake,
     ) -> Result<Intake, StoreError> {
@@ -123,7 +127,7 @@ impl Folder {
 
     fn plan(
         self: &Arc<Self>,
-        entries: Vec<PlannedEntry>,
+        entries: impl IntoIterator<Item = PlannedEntry>,
         if_exists: IfExists,
         keep: Option<&Keepsake>,
     ) -> Result<Intake, StoreError> {

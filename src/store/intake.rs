@@ -1,8 +1,9 @@
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+
+use fixedbitset::FixedBitSet;
 
 use super::area::Area;
 use super::error::StoreError;
@@ -10,7 +11,7 @@ use super::folder::{Claim, Folder, Root, locked};
 use super::journal::Record;
 use super::partial::{PartialFile, Whole, sync_batch};
 use super::place::{Placement, Tree};
-use super::plan::{IfExists, Plan, PlannedFile};
+use super::plan::{IfExists, Plan, PlannedFile, PlannedFiles};
 use super::resume::{Held, Left};
 use crate::names::RelPath;
 
@@ -29,7 +30,7 @@ pub(super) struct Shared {
     pub(super) claim: Claim,
     /// How many whole files keep their descriptor.
     pub(super) held: AtomicUsize,
-    waiting: Mutex<HashMap<u32, PlannedFile>>,
+    files: Mutex<PlannedFiles>,
     /// Locked for as long as a batch takes, its syncs included: what one batch relies on is durable before the next.
     tree: Mutex<Tree>,
 }
@@ -56,8 +57,8 @@ impl Intake {
         left: Left,
     ) -> Intake {
         let tree = Mutex::new(Tree::new(Arc::clone(&root), plan.folders, if_exists, left.folders));
-        let (held, waiting) = (AtomicUsize::new(0), Mutex::new(plan.files));
-        let shared = Arc::new(Shared { folder, root, area, claim, held, waiting, tree });
+        let (held, files) = (AtomicUsize::new(0), Mutex::new(plan.files));
+        let shared = Arc::new(Shared { folder, root, area, claim, held, files, tree });
         let stored = left.stored.into_iter().map(|(id, done, name)| {
             let path = shared.folder.path().join(name.as_str());
             Held::Stored { id, placed: Placed { name, path, bytes: done.bytes }, hash: done.hash, told: done.told }
@@ -69,6 +70,16 @@ impl Intake {
     /// Takes what an earlier attempt has left, once.
     pub fn take_held(&self) -> Vec<Held> {
         std::mem::take(&mut locked(&self.held))
+    }
+
+    /// The ids of the files that wait to be received.
+    pub fn waiting(&self) -> FixedBitSet {
+        locked(&self.shared.files).waiting().clone()
+    }
+
+    /// The declared size in bytes of a file that waits, if it is known.
+    pub fn declared_bytes(&self, id: u32) -> Option<u64> {
+        locked(&self.shared.files).get(id)?.size
     }
 
     /// Opens the partial file of a planned entry.
@@ -173,12 +184,12 @@ impl Intake {
 impl Shared {
     /// Takes an entry out of those that wait.
     pub(super) fn take(&self, id: u32) -> Result<PlannedFile, StoreError> {
-        locked(&self.waiting).remove(&id).ok_or(StoreError::Unplanned { id })
+        locked(&self.files).take(id).ok_or(StoreError::Unplanned { id })
     }
 
     /// Lets an entry wait again.
-    pub(super) fn put_back(&self, id: u32, planned: PlannedFile) {
-        locked(&self.waiting).insert(id, planned);
+    pub(super) fn put_back(&self, id: u32) {
+        locked(&self.files).put_back(id);
     }
 
     /// After a sync that failed, nothing that was written before is to be relied on, by another attempt neither.

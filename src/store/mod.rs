@@ -42,6 +42,7 @@ mod history;
 mod holes;
 mod intake;
 mod journal;
+mod moment;
 mod named;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -66,12 +67,13 @@ pub use self::history::History;
 pub use self::holes::HOLE_UNIT;
 pub use self::intake::{Intake, Placed};
 pub use self::journal::Keepsake;
+pub use self::moment::{seconds_of, time_at};
 pub use self::named::{append, read_settings, settings_path};
 pub use self::partial::{PartialFile, Whole};
 pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
 pub use self::resume::Held;
 pub use self::scratch::Scratch;
-pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind};
+pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind, SourceList};
 pub use self::spool::{SPOOL_PREFIX, Spool};
 pub use self::stash::{Stash, Stashed, contents};
 pub use self::state::{StateClaim, StateDir, write_secret_file};

@@ -72,7 +72,7 @@ impl Drop for Slot {
                 let _ = self.shared.area.remove_temp(self.temp);
             }
             self.shared.claim.restore(planned.charge.min(*self.released.get_mut()));
-            self.shared.put_back(self.id, planned);
+            self.shared.put_back(self.id);
         }
     }
 }
@@ -85,7 +85,7 @@ impl PartialFile {
             Ok(created) => created,
             Err(error) => {
                 let failed = StoreError::io("receive", planned.path.as_str(), error);
-                shared.put_back(id, planned);
+                shared.put_back(id);
                 return Err(failed);
             }
         };

@@ -1,8 +1,13 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use fixedbitset::FixedBitSet;
+use serde::{Deserialize, Serialize};
+
 use super::error::StoreError;
+use super::moment;
 use crate::names::{FileName, RelPath};
+use crate::roll::Roll;
 
 /// Folders of one transfer, declared or implied by files. A list of a million files stays under it, and a hostile one
 /// of deep paths costs no more than some 100 MiB.
@@ -32,7 +37,7 @@ pub enum PlannedKind {
 /// An entry of an accepted offer.
 #[derive(Debug, Clone)]
 pub struct PlannedEntry {
-    /// Names the entry within its transfer.
+    /// Names the entry within its transfer. Ids ascend, and there are about as many as the last one says.
     pub id: u32,
     /// Where it goes, below the receive folder, if the name is free.
     pub path: RelPath,
@@ -47,12 +52,13 @@ pub struct PlannedEntry {
 }
 
 /// A file that waits to be received.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PlannedFile {
     pub(super) path: RelPath,
     pub(super) folder: usize,
     pub(super) size: Option<u64>,
     pub(super) has_holes: bool,
+    #[serde(with = "moment")]
     pub(super) modified: Option<SystemTime>,
     /// Bytes of disk that are reserved for it.
     pub(super) charge: u64,
@@ -67,10 +73,64 @@ pub(super) struct PlannedFolder {
     pub(super) modified: Option<SystemTime>,
 }
 
+/// The files of a plan, by id: held small, and marked while they wait to be received.
+#[derive(Default)]
+pub(super) struct PlannedFiles {
+    /// `None` where an id stands for something else.
+    by_id: Roll<Option<PlannedFile>>,
+    waiting: FixedBitSet,
+    /// Those that need no reservation.
+    uncharged: FixedBitSet,
+}
+
+impl PlannedFiles {
+    /// Adds a file, whose id is beyond all others.
+    fn add(&mut self, id: u32, file: PlannedFile) {
+        let place = id as usize;
+        self.by_id.extend((self.by_id.len()..place).map(|_| None));
+        self.by_id.push(Some(file));
+        self.waiting.grow_and_insert(place);
+    }
+
+    /// The ids of those that wait.
+    pub(super) fn waiting(&self) -> &FixedBitSet {
+        &self.waiting
+    }
+
+    /// Those that wait, in the order of their ids.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, PlannedFile)> {
+        let files = self.by_id.iter().enumerate().filter(|(place, _)| self.waiting.contains(*place));
+        files.filter_map(|(place, file)| Some((place as u32, self.charged(place, (*file).clone()?))))
+    }
+
+    /// One that waits.
+    pub(super) fn get(&self, id: u32) -> Option<PlannedFile> {
+        let place = id as usize;
+        let file = self.by_id.get(place).filter(|_| self.waiting.contains(place))?;
+        (*file).clone().map(|file| self.charged(place, file))
+    }
+
+    /// Takes one out of those that wait.
+    pub(super) fn take(&mut self, id: u32) -> Option<PlannedFile> {
+        let file = self.get(id)?;
+        self.waiting.remove(id as usize);
+        Some(file)
+    }
+
+    /// Lets one wait again that was taken.
+    pub(super) fn put_back(&mut self, id: u32) {
+        self.waiting.insert(id as usize);
+    }
+
+    fn charged(&self, place: usize, file: PlannedFile) -> PlannedFile {
+        let charge = if self.uncharged.contains(place) { 0 } else { file.charge };
+        PlannedFile { charge, ..file }
+    }
+}
+
 /// A checked list: every file knows its folder, and nothing is both.
-#[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) files: HashMap<u32, PlannedFile>,
+    pub(super) files: PlannedFiles,
     pub(super) folders: Vec<PlannedFolder>,
     pub(super) charge: u64,
 }
@@ -80,17 +140,18 @@ pub(super) const TOP: usize = 0;
 
 impl Plan {
     /// Checks the list; `block` is the unit of disk space in bytes.
-    pub(super) fn new(entries: Vec<PlannedEntry>, block: u64) -> Result<Plan, StoreError> {
+    pub(super) fn new(entries: impl IntoIterator<Item = PlannedEntry>, block: u64) -> Result<Plan, StoreError> {
         let bad = |subject: &str, why| StoreError::BadPlan { subject: subject.into(), why };
         let top = PlannedFolder { parent: TOP, path: None, declared: false, modified: None };
-        let mut plan = Plan { files: HashMap::new(), folders: vec![top], charge: 0 };
+        let mut plan = Plan { files: PlannedFiles::default(), folders: vec![top], charge: 0 };
         let mut index = HashMap::new();
-        let mut ids = std::collections::HashSet::new();
+        let mut next_id = 0;
         for PlannedEntry { id, path, kind, size, holes, modified } in entries {
             let path = path.top_level();
-            if !ids.insert(id) {
+            if id < next_id {
                 return Err(bad(path.as_str(), "an id is used twice"));
             }
+            next_id = id.saturating_add(1);
             match kind {
                 PlannedKind::Folder => {
                     let folder = plan.folder(path, &mut index)?;
@@ -105,20 +166,22 @@ impl Plan {
                     let charge =
                         size.unwrap_or(0).saturating_sub(holes).checked_next_multiple_of(block).unwrap_or(u64::MAX);
                     plan.charge = plan.charge.saturating_add(charge);
-                    plan.files.insert(id, PlannedFile { path, folder, size, has_holes: holes > 0, modified, charge });
+                    plan.files.add(id, PlannedFile { path, folder, size, has_holes: holes > 0, modified, charge });
                 }
             }
         }
-        match plan.files.values().find(|file| index.contains_key(file.path.as_str())) {
-            Some(file) => Err(bad(file.path.as_str(), "it is offered as a file and as a folder")),
-            None => Ok(plan),
+        let is_folder = |(_, file): &(u32, PlannedFile)| index.contains_key(file.path.as_str());
+        if let Some((_, file)) = plan.files.iter().find(is_folder) {
+            return Err(bad(file.path.as_str(), "it is offered as a file and as a folder"));
         }
+        Ok(plan)
     }
 
     /// Reserves nothing for a file that is there already.
     pub(super) fn uncharge(&mut self, id: u32) {
-        if let Some(file) = self.files.get_mut(&id) {
-            self.charge -= std::mem::take(&mut file.charge);
+        if let Some(file) = self.files.get(id) {
+            self.charge -= file.charge;
+            self.files.uncharged.grow_and_insert(id as usize);
         }
     }
 

@@ -81,15 +81,12 @@ impl Left {
     /// Compares what was left with the plan. What is found in place though nobody could say so any more is noted.
     pub(super) fn find(area: &Area, root: &Root, plan: &Plan, mut replayed: Replayed) -> Left {
         let (mut left, mut unsaid) = (Left::default(), Vec::new());
-        let mut ids: Vec<u32> = plan.files.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let planned = &plan.files[&id];
-            let mark = Mark::of(planned);
+        for (id, planned) in plan.files.iter() {
+            let mark = Mark::of(&planned);
             if let Some(done) = replayed.done.get_mut(&mark).and_then(Vec::pop) {
                 let (found, path) = match &done.name {
                     Some(name) => (&mut left.stored, RelPath::from_stranger(name).ok()),
-                    None => (&mut unsaid, placed_unsaid(area, root, planned, &done, &replayed.folders)),
+                    None => (&mut unsaid, placed_unsaid(area, root, &planned, &done, &replayed.folders)),
                 };
                 if let Some(path) = path {
                     found.push((id, done, path));
@@ -97,7 +94,7 @@ impl Left {
                 }
             }
             let Some(part) = replayed.parts.get_mut(&mark).and_then(Vec::pop) else { continue };
-            if let Ok((file, on_disk)) = open_part(area, planned, part.temp) {
+            if let Ok((file, on_disk)) = open_part(area, &planned, part.temp) {
                 left.parts.push(LeftPart { id, part, file, on_disk });
             }
         }

@@ -1,15 +1,19 @@
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::at;
 use super::direct::{self, SendError};
 use super::error::{StoreError, shown};
-use super::holes;
+use super::{holes, moment};
+use crate::roll::{Kept, Roll};
 
 /// What a source is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourceKind {
     /// A regular file.
     File,
@@ -18,11 +22,12 @@ pub enum SourceKind {
 }
 
 /// What tells whether a file is still the same with the same content: where it is on the disk, its size and times.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
     device: u64,
     inode: u64,
     bytes: u64,
+    #[serde(with = "moment")]
     modified: Option<SystemTime>,
     /// Seconds and nanoseconds of the last change of content or inode: it moves even when someone sets `modified` back.
     changed: (i64, i64),
@@ -45,7 +50,7 @@ impl SourceIdentity {
 }
 
 /// A file or folder that can be sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourceEntry {
     /// The name it is offered under: `/`-joined, the top level being the name of the given path.
     pub offered: String,
@@ -54,15 +59,17 @@ pub struct SourceEntry {
     /// Size in bytes; 0 for folders.
     pub bytes: u64,
     /// Modification time.
+    #[serde(with = "moment")]
     pub modified: Option<SystemTime>,
     /// Where it is.
+    #[serde(serialize_with = "any_path", deserialize_with = "path_as_it_was")]
     pub path: PathBuf,
     /// What the content was when it was listed.
     pub identity: SourceIdentity,
     /// Bytes of it that are in holes, counted in whole units of [`HOLE_UNIT`](super::HOLE_UNIT).
     pub holes: u64,
     /// Where the content is, if something stands in for the file at `path`.
-    pub(super) stand_in: Option<PathBuf>,
+    pub(super) stand_in: Option<OsString>,
     /// Whether the path itself is a link that was followed.
     pub(super) is_link: bool,
 }
@@ -76,12 +83,19 @@ impl SourceEntry {
     pub fn with_content_of(&self, path: &Path) -> Result<SourceEntry, StoreError> {
         let about = fs::symlink_metadata(path).map_err(|error| StoreError::io("read", shown(path), error))?;
         let (bytes, identity) = (about.len(), SourceIdentity::of(&about));
-        Ok(SourceEntry { bytes, identity, holes: 0, stand_in: Some(path.to_owned()), is_link: false, ..self.clone() })
+        Ok(SourceEntry {
+            bytes,
+            identity,
+            holes: 0,
+            stand_in: Some(path.as_os_str().to_owned()),
+            is_link: false,
+            ..self.clone()
+        })
     }
 
     /// Where the content is.
     fn content(&self) -> &Path {
-        self.stand_in.as_deref().unwrap_or(&self.path)
+        self.stand_in.as_deref().map_or(&self.path, Path::new)
     }
 
     /// Opens the file for reading. Never waits, even if a FIFO has taken its place.
@@ -94,6 +108,70 @@ impl SourceEntry {
         let source = SourceFile { file, entry: self.clone() };
         source.check_handle()?;
         Ok(source)
+    }
+}
+
+/// A path is any bytes, which serde takes for a text unless it is told so.
+fn any_path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    path.as_os_str().serialize(to)
+}
+
+fn path_as_it_was<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    OsString::deserialize(from).map(PathBuf::from)
+}
+
+/// What can be sent, in a fixed order: the place of an entry is its id.
+#[derive(Debug, Default)]
+pub struct SourceList {
+    entries: Roll<SourceEntry>,
+    files: usize,
+    bytes: u128,
+}
+
+impl SourceList {
+    /// Adds an entry.
+    pub fn push(&mut self, entry: SourceEntry) {
+        self.files += usize::from(entry.kind == SourceKind::File);
+        self.bytes += u128::from(entry.bytes);
+        self.entries.push(entry);
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many of them are files.
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Sum of their sizes in bytes; `None` if it is beyond 64 bits.
+    pub fn bytes(&self) -> Option<u64> {
+        u64::try_from(self.bytes).ok()
+    }
+
+    /// The entry of this id.
+    pub fn get(&self, id: u32) -> Option<Kept<SourceEntry>> {
+        self.entries.get(id as usize)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = Kept<SourceEntry>> {
+        self.entries.iter()
+    }
+}
+
+impl FromIterator<SourceEntry> for SourceList {
+    fn from_iter<I: IntoIterator<Item = SourceEntry>>(entries: I) -> Self {
+        let mut list = SourceList::default();
+        entries.into_iter().for_each(|entry| list.push(entry));
+        list
     }
 }
 

@@ -9,7 +9,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::area::PARTIAL_DIR;
 use super::at;
 use super::error::{StoreError, shown};
-use super::source::{SourceEntry, SourceIdentity, SourceKind, holes_in, open_for_reading};
+use super::source::{SourceEntry, SourceIdentity, SourceKind, SourceList, holes_in, open_for_reading};
 use crate::names::{FileName, PATH_BYTES_MAX};
 
 /// What [`walk`] does about links.
@@ -29,10 +29,10 @@ pub struct LeftOut {
 }
 
 /// What the named paths hold, in a fixed order: folders before what is in them, siblings by name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Walk {
     /// What can be sent.
-    pub entries: Vec<SourceEntry>,
+    pub entries: SourceList,
     /// What is left out on purpose: links, devices and the like.
     pub left_out: Vec<LeftOut>,
     /// What should have been sent and can't be read.

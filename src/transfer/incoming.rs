@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use fixedbitset::FixedBitSet;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::committer::Committer;
@@ -22,7 +23,7 @@ use crate::wire::{CHUNK_LEN, Chunk, FileEnd};
 /// Each accepted file gets exactly one [`Outcome`], unless its lanes end before it is whole.
 pub struct Incoming {
     pub(super) intake: Arc<Intake>,
-    pub(super) files: Mutex<HashMap<u32, Slot>>,
+    pub(super) files: Mutex<Slots>,
     committer: Committer,
     pub(super) outcomes: UnboundedSender<Outcome>,
     /// Most bytes that are taken in all, for offers that can't say how many they hold.
@@ -33,9 +34,42 @@ pub struct Incoming {
     pub(super) stopped: AtomicBool,
 }
 
+/// The accepted entries without an outcome.
+pub(super) struct Slots {
+    /// Files of which nothing was seen yet: they may be a million.
+    awaited: FixedBitSet,
+    seen: HashMap<u32, Slot>,
+}
+
+impl Slots {
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
+        if self.forget_awaited(id) {
+            self.seen.insert(id, Slot::Awaited);
+        }
+        self.seen.get_mut(&id)
+    }
+
+    pub(super) fn insert(&mut self, id: u32, slot: Slot) {
+        self.forget_awaited(id);
+        self.seen.insert(id, slot);
+    }
+
+    pub(super) fn remove(&mut self, id: u32) -> Option<Slot> {
+        if self.forget_awaited(id) { Some(Slot::Awaited) } else { self.seen.remove(&id) }
+    }
+
+    fn forget_awaited(&mut self, id: u32) -> bool {
+        let is_awaited = self.awaited.contains(id as usize);
+        if is_awaited {
+            self.awaited.remove(id as usize);
+        }
+        is_awaited
+    }
+}
+
 pub(super) enum Slot {
-    /// Accepted; `None` while the size is unknown.
-    Awaited(Option<u64>),
+    /// Accepted, of the size that the intake knows.
+    Awaited,
     /// A file of this size with this hash is there already: only one that differs is to be sent.
     Held(u64, Hash, Option<Earlier>),
     /// A text of this many bytes, which comes whole and goes to no disk.
@@ -73,19 +107,18 @@ pub(super) struct Parts {
 }
 
 impl Incoming {
-    /// For the accepted `files` as (id, declared bytes), of which at most `most` bytes are to be stored by `intake`; or else
-    /// written to `outlet`, if there is one.
+    /// For the files that wait in `intake`, of which at most `most` bytes are to be stored by it; or else written to
+    /// `outlet`, if there is one.
     ///
     /// # Errors
     /// The system has no thread left for the committer.
     pub fn new(
         intake: Arc<Intake>,
-        files: impl IntoIterator<Item = (u32, Option<u64>)>,
         most: Option<u64>,
         outlet: Option<Arc<Outlet>>,
         outcomes: UnboundedSender<Outcome>,
     ) -> io::Result<Self> {
-        let files = files.into_iter().map(|(id, size)| (id, Slot::Awaited(size))).collect();
+        let files = Slots { awaited: intake.waiting(), seen: HashMap::new() };
         let committer = Committer::start(Arc::clone(&intake), outlet, outcomes.clone())?;
         Ok(Incoming {
             intake,
@@ -153,7 +186,7 @@ impl Incoming {
     /// The file that a chunk belongs to; `None` where its bytes are to be thrown away.
     pub(super) fn receiving(&self, id: u32) -> Result<Option<Arc<Receiving>>, LaneError> {
         let mut files = lock(&self.files);
-        let slot = match files.get_mut(&id) {
+        let slot = match files.get_mut(id) {
             Some(slot) => slot,
             None if self.is_forbearing() => return Ok(None),
             None => return Err(LaneError::NotAsked(id)),
@@ -161,7 +194,7 @@ impl Incoming {
         let size = match slot {
             Slot::UnderWay(receiving) => return Ok(Some(Arc::clone(receiving))),
             Slot::Drained => return Ok(None),
-            Slot::Awaited(size) => *size,
+            Slot::Awaited => self.intake.declared_bytes(id),
             Slot::Held(size, ..) => Some(*size),
             Slot::Text(_) => return Err(LaneError::NotAsked(id)),
         };
@@ -184,7 +217,7 @@ impl Incoming {
     pub(super) fn take_same(&self, end: &FileEnd) -> Option<Outcome> {
         let FileEnd { id, size, root: hash } = *end;
         let mut files = lock(&self.files);
-        let Some(Slot::Held(held, theirs, earlier)) = files.get_mut(&id) else { return None };
+        let Some(Slot::Held(held, theirs, earlier)) = files.get_mut(id) else { return None };
         if (*held, *theirs) != (size, hash) {
             return None;
         }
@@ -192,7 +225,7 @@ impl Incoming {
             None => Outcome::Same { id, hash },
             Some(Earlier { placed, told }) => Outcome::Before { id, placed, hash, told },
         };
-        files.remove(&id);
+        files.remove(id);
         self.bytes.fetch_add(size, Ordering::Relaxed);
         Some(outcome)
     }
@@ -200,12 +233,12 @@ impl Incoming {
     /// Takes an entry of `len` bytes that arrives whole in one message.
     pub(super) fn take_awaited(&self, id: u32, len: u64) -> Result<Slot, LaneError> {
         let mut files = lock(&self.files);
-        let due = match files.get(&id) {
-            Some(Slot::Awaited(size)) => size.is_none_or(|size| size == len),
+        let due = match files.get_mut(id) {
+            Some(Slot::Awaited) => self.intake.declared_bytes(id).is_none_or(|size| size == len),
             Some(Slot::Held(size, ..) | Slot::Text(size)) => *size == len,
             Some(Slot::UnderWay(_) | Slot::Drained) | None => false,
         };
-        due.then(|| files.remove(&id)).flatten().ok_or(LaneError::NotAsked(id))
+        due.then(|| files.remove(id)).flatten().ok_or(LaneError::NotAsked(id))
     }
 
     /// Puts an entry back whose message did not arrive whole: it may come on another lane.

@@ -4,16 +4,20 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use fixedbitset::FixedBitSet;
+
 use super::brake::Brake;
 use super::lock;
 use super::pace::Pace;
 use super::piped::Part;
+use super::receipts::Receipts;
 use super::sources::{Source, Sources};
 use super::squeeze::Compress;
 use super::tree::{Forest, Hash};
 use super::untaken::Untaken;
+use crate::roll::Kept;
 use crate::store::{SourceEntry, SourceFile, StoreError};
-use crate::wire::{CHUNK_LEN, FileEnd, PACK_FILES, PACK_LEN, Verdict, Withdraw};
+use crate::wire::{CHUNK_LEN, FileEnd, PACK_FILES, PACK_LEN, Run, Verdict, Withdraw};
 
 /// Files up to this many bytes travel in packs: below it the cost of a file is its frames and system calls, above it
 /// its bytes.
@@ -45,8 +49,8 @@ pub struct Outgoing {
     lost: Mutex<HashMap<u16, (Vec<Work>, u64)>>,
     /// Bytes of content on all lanes that the receiver has not taken yet.
     pub(super) untaken: AtomicU64,
-    /// What was acknowledged in an earlier session of this run, and need not be read again.
-    pub(super) acknowledged: HashMap<u32, Hash>,
+    /// What was acknowledged in this run, and need not be read again in another session.
+    pub(super) acknowledged: Arc<Receipts>,
     /// What was sent of entries that are not acknowledged yet.
     hashes: Mutex<HashMap<u32, Hash>>,
     /// What the receiver turned out to have.
@@ -64,8 +68,44 @@ pub struct Outgoing {
 struct Queue {
     /// What was lost with a lane.
     again: Vec<Work>,
-    todo: VecDeque<(u32, Verdict)>,
+    todo: Todo,
     current: Option<Current>,
+}
+
+/// What was not begun yet, in order: neighbours of one verdict together.
+#[derive(Default)]
+struct Todo(VecDeque<Run>);
+
+impl Todo {
+    fn push(&mut self, (id, verdict): (u32, Verdict)) {
+        match self.0.back_mut() {
+            Some(run) if verdict == Verdict::Take && run.verdict == verdict && run.first + run.count == id => {
+                run.count += 1;
+            }
+            _ => self.0.push_back(Run { first: id, count: 1, verdict }),
+        }
+    }
+
+    fn front(&self) -> Option<(u32, &Verdict)> {
+        self.0.front().map(|run| (run.first, &run.verdict))
+    }
+
+    fn pop(&mut self) -> Option<(u32, Verdict)> {
+        let run = self.0.front_mut()?;
+        if run.count == 1 {
+            return self.0.pop_front().map(|run| (run.first, run.verdict));
+        }
+        let id = run.first;
+        run.first += 1;
+        run.count -= 1;
+        Some((id, run.verdict.clone()))
+    }
+
+    /// The entries that are sent, as a whole or in part.
+    fn sent(&self) -> impl Iterator<Item = u32> {
+        let sent = self.0.iter().filter(|run| matches!(run.verdict, Verdict::Take | Verdict::TakeRest(_)));
+        sent.flat_map(|run| run.first..run.first + run.count)
+    }
 }
 
 struct Current {
@@ -122,14 +162,16 @@ impl Outgoing {
     pub fn new(
         sources: impl Into<Sources>,
         wanted: impl IntoIterator<Item = (u32, Verdict)>,
-        acknowledged: HashMap<u32, Hash>,
+        acknowledged: Arc<Receipts>,
         manner: Manner,
     ) -> Self {
-        let (sources, todo): (Sources, VecDeque<_>) = (sources.into(), wanted.into_iter().collect());
+        let (sources, mut todo): (Sources, _) = (sources.into(), Todo::default());
+        wanted.into_iter().for_each(|wanted| todo.push(wanted));
         if let Some(taker) = sources.taker() {
-            let takes = |verdict: &Verdict| matches!(verdict, Verdict::Take | Verdict::TakeRest(_));
-            let taken: HashSet<u32> = todo.iter().filter(|(_, verdict)| takes(verdict)).map(|(id, _)| *id).collect();
-            taker.leave_out((0..sources.count() as u32).filter(|id| !taken.contains(id)));
+            let mut left_out = FixedBitSet::with_capacity(sources.count());
+            left_out.insert_range(..);
+            todo.sent().for_each(|id| left_out.remove(id as usize));
+            taker.leave_out(left_out.ones().map(|id| id as u32));
         }
         Outgoing {
             sources,
@@ -200,31 +242,31 @@ impl Outgoing {
         let mut pack = Vec::new();
         let mut room = PACK_LEN;
         while let Some((id, verdict)) = queue.todo.front() {
-            let id = *id;
-            if let Source::Piped(piped) = self.sources.get(id) {
+            let source = self.sources.get(id);
+            if let Source::Piped(piped) = source {
                 if !pack.is_empty() {
                     break;
                 }
                 if piped.total().is_none() {
                     return Some(Work::Piped(id));
                 }
-                queue.todo.pop_front();
+                queue.todo.pop();
                 continue;
             }
-            let size = self.sources.get(id).bytes();
+            let size = source.bytes();
             if let Verdict::Have(_) | Verdict::Stored(_) = verdict {
                 if !pack.is_empty() {
                     break;
                 }
                 let work = Work::Compare(id, verdict.clone());
-                queue.todo.pop_front();
+                queue.todo.pop();
                 return Some(work);
             }
             if size > SMALL {
                 if !pack.is_empty() {
                     break;
                 }
-                let held = match queue.todo.pop_front() {
+                let held = match queue.todo.pop() {
                     Some((_, Verdict::TakeRest(held))) => held,
                     _ => Vec::new(),
                 };
@@ -241,7 +283,7 @@ impl Outgoing {
             }
             room -= size;
             pack.push(id);
-            queue.todo.pop_front();
+            queue.todo.pop();
         }
         (!pack.is_empty()).then_some(Work::Pack(pack))
     }
@@ -260,7 +302,7 @@ impl Outgoing {
     }
 
     /// A file that does not travel in a pack.
-    pub(super) fn entry(&self, id: u32) -> &SourceEntry {
+    pub(super) fn entry(&self, id: u32) -> Kept<SourceEntry> {
         match self.sources.get(id) {
             Source::Entry(entry) => entry,
             Source::Text(_) => unreachable!("a text is small, and taken as a whole"),
@@ -305,7 +347,7 @@ impl Outgoing {
 
     /// What the receiver has is another file: this one is sent as a whole.
     pub(super) fn send_whole(&self, id: u32) {
-        lock(&self.queue).todo.push_back((id, Verdict::Take));
+        lock(&self.queue).todo.push((id, Verdict::Take));
     }
 }
 

@@ -217,7 +217,7 @@ fn complete(incoming: &Incoming, receiving: &Receiving, parts: MutexGuard<'_, Pa
         return Ok(());
     }
     let Some(file) = receiving.take_file() else { return Ok(()) };
-    lock(&incoming.files).remove(&receiving.id);
+    lock(&incoming.files).remove(receiving.id);
     incoming.commit(file, size, root)
 }
 
@@ -229,7 +229,7 @@ fn receive_withdraw_of(incoming: &Incoming, id: u32, withdraw: Withdraw) -> Resu
 fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneError> {
     let outcome = NotStoredHere::by_sender(withdraw.id, withdraw.reason);
     let mut files = lock(&incoming.files);
-    let slot = match files.get_mut(&outcome.id) {
+    let slot = match files.get_mut(outcome.id) {
         Some(slot) => slot,
         None if incoming.is_forbearing() => return Ok(()),
         None => return Err(LaneError::NotAsked(outcome.id)),
@@ -241,7 +241,7 @@ fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneE
             drop(files);
             incoming.give_up(&receiving, outcome);
         }
-        Slot::Awaited(_) | Slot::Held(..) | Slot::Text(_) => {
+        Slot::Awaited | Slot::Held(..) | Slot::Text(_) => {
             *slot = Slot::Drained;
             incoming.fail(outcome);
         }

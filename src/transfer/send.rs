@@ -292,10 +292,10 @@ fn send_pack(
 /// Appends the file to `bytes`, or leaves them as they were.
 fn take_small(outgoing: &Outgoing, id: u32, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
     let source = outgoing.sources.get(id);
-    let Some(taker) = outgoing.sources.taker() else { return read_small(source, bytes) };
+    let Some(taker) = outgoing.sources.taker() else { return read_small(&source, bytes) };
     let (content, hash) = taker.take((id, 0), |_| {
         let mut content = Vec::new();
-        let (_, hash) = read_small(source, &mut content)?;
+        let (_, hash) = read_small(&source, &mut content)?;
         Ok((content.into(), hash))
     })?;
     bytes.extend_from_slice(&content);
@@ -303,7 +303,7 @@ fn take_small(outgoing: &Outgoing, id: u32, bytes: &mut Vec<u8>) -> Result<(u32,
 }
 
 /// Appends the file to `bytes`, or leaves them as they were.
-fn read_small(source: Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
+fn read_small(source: &Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), StoreError> {
     let start = bytes.len();
     match source {
         Source::Text(text) => bytes.extend_from_slice(text.as_bytes()),
@@ -332,9 +332,15 @@ fn compare(
 ) -> Result<(), LaneError> {
     let outgoing = writer.outgoing;
     let entry = outgoing.entry(id);
-    let acknowledged = outgoing.acknowledged.get(&id);
-    match acknowledged.map_or_else(|| hash_source(entry, buffer), |hash| Ok(*hash)) {
-        Ok(ours) if matches!(verdict, Verdict::Have(theirs) | Verdict::Stored(theirs) if *theirs == ours) => {
+    let (Verdict::Have(theirs) | Verdict::Stored(theirs)) = verdict else {
+        unreachable!("only what the receiver has is compared");
+    };
+    let ours = match outgoing.acknowledged.holds(id, theirs) {
+        true => Ok(*theirs),
+        false => hash_source(&entry, buffer),
+    };
+    match ours {
+        Ok(ours) if *theirs == ours => {
             outgoing.sent(id, ours);
             if let Verdict::Have(_) = verdict {
                 outgoing.found_same(id);

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use super::piped::Piped;
 use super::sharing::Taker;
-use crate::store::{SourceEntry, SourceKind};
+use crate::roll::Kept;
+use crate::store::{SourceEntry, SourceKind, SourceList};
 
 /// What is offered: the entries, whose place is their id, and after them the text and the stream, if there are any.
 #[derive(Clone)]
 pub struct Sources {
-    entries: Arc<Vec<SourceEntry>>,
+    entries: Arc<SourceList>,
     text: Option<Arc<str>>,
     piped: Option<Arc<Piped>>,
     taker: Option<Arc<Taker>>,
 }
 
 /// One of them.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Source<'a> {
     /// On the disk.
-    Entry(&'a SourceEntry),
+    Entry(Kept<SourceEntry>),
     /// For the receiver's screen.
     Text(&'a str),
     /// A stream that is read once.
@@ -31,7 +32,7 @@ impl Sources {
     pub const TEXT_NAME: &'static str = "text";
 
     /// The entries, then the text.
-    pub fn new(entries: Arc<Vec<SourceEntry>>, text: Option<&str>) -> Self {
+    pub fn new(entries: Arc<SourceList>, text: Option<&str>) -> Self {
         Sources { entries, text: text.map(Arc::from), piped: None, taker: None }
     }
 
@@ -47,7 +48,12 @@ impl Sources {
 
     /// Sum of the sizes in bytes; `None` while one is unknown, or if there is no such number.
     pub fn bytes(&self) -> Option<u64> {
-        self.iter().try_fold(0u64, |sum, source| sum.checked_add(source.size()?))
+        self.others().try_fold(self.entries.bytes()?, |sum, source| sum.checked_add(source.size()?))
+    }
+
+    /// How many have content, which folders have not.
+    pub fn with_content(&self) -> usize {
+        self.entries.files() + self.others().count()
     }
 
     /// The same, of which this receiver takes its part from what is read for several; with `None` it is read for it alone.
@@ -69,7 +75,7 @@ impl Sources {
 
     /// How many there are; ids are below that.
     pub fn count(&self) -> usize {
-        self.entries.len() + usize::from(self.text.is_some()) + usize::from(self.piped.is_some())
+        self.entries.len() + self.others().count()
     }
 
     /// The one with this id.
@@ -77,7 +83,7 @@ impl Sources {
     /// # Panics
     /// If there is none.
     pub fn get(&self, id: u32) -> Source<'_> {
-        let found = self.entries.get(id as usize).map(Source::Entry);
+        let found = self.entries.get(id).map(Source::Entry);
         let others = || self.others().nth((id as usize).checked_sub(self.entries.len())?);
         found.or_else(others).unwrap_or_else(|| panic!("entry {id} of {} was never offered", self.count()))
     }
@@ -92,15 +98,15 @@ impl Sources {
     }
 }
 
-impl From<Arc<Vec<SourceEntry>>> for Sources {
-    fn from(entries: Arc<Vec<SourceEntry>>) -> Self {
+impl From<Arc<SourceList>> for Sources {
+    fn from(entries: Arc<SourceList>) -> Self {
         Sources::new(entries, None)
     }
 }
 
-impl<'a> Source<'a> {
+impl Source<'_> {
     /// The path that it is offered under.
-    pub fn name(self) -> &'a str {
+    pub fn name(&self) -> &str {
         match self {
             Source::Entry(entry) => &entry.offered,
             Source::Text(_) => Sources::TEXT_NAME,
@@ -109,7 +115,7 @@ impl<'a> Source<'a> {
     }
 
     /// Bytes of it that are in holes.
-    pub fn holes(self) -> u64 {
+    pub fn holes(&self) -> u64 {
         match self {
             Source::Entry(entry) => entry.holes,
             Source::Text(_) | Source::Piped(_) => 0,
@@ -117,7 +123,7 @@ impl<'a> Source<'a> {
     }
 
     /// Size in bytes, 0 for folders; `None` while it is unknown.
-    pub fn size(self) -> Option<u64> {
+    pub fn size(&self) -> Option<u64> {
         match self {
             Source::Entry(entry) => Some(entry.bytes),
             Source::Text(text) => Some(text.len() as u64),
@@ -126,12 +132,12 @@ impl<'a> Source<'a> {
     }
 
     /// As [`Source::size`], with 0 while it is unknown.
-    pub fn bytes(self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.size().unwrap_or_default()
     }
 
     /// Whether it has content that a lane carries.
-    pub fn has_content(self) -> bool {
-        !matches!(self, Source::Entry(SourceEntry { kind: SourceKind::Folder, .. }))
+    pub fn has_content(&self) -> bool {
+        !matches!(self, Source::Entry(entry) if entry.kind == SourceKind::Folder)
     }
 }

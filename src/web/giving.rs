@@ -22,8 +22,9 @@ use super::taking::{Taking, Under};
 use super::visit::Visit;
 use super::{Web, lock, zip};
 use crate::events::{Dialect, Peer};
+use crate::roll::Kept;
 use crate::session::Outbox;
-use crate::store::{SourceEntry, SourceKind, StoreError};
+use crate::store::{SourceEntry, SourceKind, SourceList, StoreError};
 
 /// Content up to this is sealed in the clear: the page holds it in memory until it is whole, and so much even an old
 /// phone has.
@@ -131,9 +132,8 @@ pub(super) fn taking_of(signed: &Signed, number: u32, outbox: &Arc<Outbox>) -> A
 
 /// What `status` of an outbox adds.
 pub(super) fn status(outbox: &Outbox) -> Value {
-    let files = outbox.entries().iter().filter(|entry| entry.kind == SourceKind::File).count();
     json!({
-        "files": files,
+        "files": outbox.entries().files(),
         "bytes": total(outbox.entries()),
         "text": outbox.text(),
         "sealed_max": SEALED_MAX,
@@ -143,9 +143,10 @@ pub(super) fn status(outbox: &Outbox) -> Value {
 /// `list`.
 pub(super) fn listed(outbox: &Outbox, first: usize) -> Value {
     let entries = outbox.entries();
-    let listed = entries.iter().enumerate().skip(first).take(LISTED).map(|(id, entry)| {
+    let listed = (first..entries.len()).take(LISTED).filter_map(|id| {
+        let entry = entries.get(u32::try_from(id).ok()?)?;
         let kind = if entry.kind == SourceKind::File { "file" } else { "folder" };
-        json!({ "id": id, "path": entry.offered, "bytes": entry.bytes, "kind": kind })
+        Some(json!({ "id": id, "path": entry.offered, "bytes": entry.bytes, "kind": kind }))
     });
     json!({ "entries": listed.collect::<Vec<_>>(), "total": entries.len() })
 }
@@ -177,11 +178,12 @@ pub(super) async fn fetch(
     offset: u64,
     peer: Peer,
 ) -> Result<Answer, Failure> {
-    name(taking.entries(), content)?;
-    let bytes = match content {
-        Content::File(id) => taking.entries()[id as usize].bytes,
-        Content::Zip => total(taking.entries()),
+    let entries = Arc::clone(taking.entries());
+    let chosen = match content {
+        Content::File(id) => Some(offered_file(&entries, id)?),
+        Content::Zip => None,
     };
+    let bytes = chosen.as_ref().map_or_else(|| total(&entries), |entry| entry.bytes);
     if bytes > SEALED_MAX {
         return Err(Failure::too_large("so much does not fit into a phone's memory"));
     }
@@ -191,14 +193,13 @@ pub(super) async fn fetch(
     taking.decide(true, peer).await.map_err(|reason| Failure::conflict("refused", reason))?;
     let under = begin(&taking, true)?;
     let sealer = Sealer::new(&signed.keys.host, signed.number);
-    let length = matches!(content, Content::File(_)).then(|| sealed_bytes(bytes - offset));
-    let entries = Arc::clone(taking.entries());
+    let length = chosen.is_some().then(|| sealed_bytes(bytes - offset));
     let body = outflow::body(length, taking.outbox.brake(), move |pieces| {
         let mut sealed = Sealed::new(pieces, sealer);
         let mut counted = Counted { sink: &mut sealed, under: &under };
-        match content {
-            Content::File(id) => copy(&entries[id as usize], offset..bytes, &mut counted)?,
-            Content::Zip => zip::write(&entries, &mut counted).map_err(io::Error::other)?,
+        match &chosen {
+            Some(entry) => copy(entry, offset..bytes, &mut counted)?,
+            None => zip::write(&entries, &mut counted).map_err(io::Error::other)?,
         }
         sealed.finish()
     });
@@ -241,8 +242,8 @@ fn file(
     id: u32,
     headers: &HeaderMap,
 ) -> Result<Answer, Failure> {
-    let entry = &taking.entries()[id as usize];
-    let (len, tag) = (entry.bytes, entity_tag(entry));
+    let entry = offered_file(taking.entries(), id)?;
+    let (len, tag) = (entry.bytes, entity_tag(&entry));
     let field = |name| super::answer::only(headers, &name);
     let same = field(IF_RANGE).is_none_or(|theirs| theirs == tag);
     let part = match asked(field(RANGE).filter(|_| same), len) {
@@ -256,12 +257,12 @@ fn file(
     };
     let range = part.clone().unwrap_or(0..len);
     let under = begin(taking, secure)?;
-    let (web, their, entries) = (Arc::clone(web), Arc::clone(taking), Arc::clone(taking.entries()));
+    let (web, their, given) = (Arc::clone(web), Arc::clone(taking), entry.clone());
     let (bytes, runtime) = (range.end - range.start, tokio::runtime::Handle::current());
     let delivered = range.clone();
     let body = outflow::body(Some(bytes), taking.outbox.brake(), move |pieces| {
         let mut clear = Clear::new(pieces);
-        copy(&entries[id as usize], delivered.clone(), &mut Counted { sink: &mut clear, under: &under })?;
+        copy(&given, delivered.clone(), &mut Counted { sink: &mut clear, under: &under })?;
         clear.finish()?;
         if web.paths.deliver(&digest, delivered, len) {
             runtime.block_on(their.got(vec![id], secure, false));
@@ -270,7 +271,7 @@ fn file(
     });
     let mut answer = Response::new(body.map_err(|error| Failure::busy(error.to_string()))?);
     let headers = answer.headers_mut();
-    attach(headers, &name(taking.entries(), Content::File(id))?);
+    attach(headers, leaf(&entry));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(ETAG, value(&tag));
     headers.insert(CONTENT_LENGTH, value(&bytes.to_string()));
@@ -305,11 +306,9 @@ pub(super) fn curl_paths(web: &Web, outbox: &Outbox) -> Vec<Zeroizing<String>> {
     /// More than that is easier taken together.
     const EACH: usize = 4;
     let entries = outbox.entries();
-    let files: Vec<u32> =
-        (0..).zip(entries.iter()).filter(|(_, entry)| entry.kind == SourceKind::File).map(|(id, _)| id).collect();
-    let contents = match files.len() {
-        0 => Vec::new(),
-        1..=EACH => files.into_iter().map(Content::File).collect(),
+    let files = || (0..).zip(entries.iter()).filter(|(_, entry)| entry.kind == SourceKind::File).map(|(id, _)| id);
+    let contents = match entries.files() {
+        0..=EACH => files().map(Content::File).collect(),
         _ => vec![Content::Zip],
     };
     let issue = |content| {
@@ -325,19 +324,24 @@ fn begin(taking: &Arc<Taking>, secure: bool) -> Result<Under, Failure> {
 }
 
 /// The name to save under.
-fn name(entries: &[SourceEntry], content: Content) -> Result<String, Failure> {
+fn name(entries: &SourceList, content: Content) -> Result<String, Failure> {
     match content {
         Content::Zip => Ok(ZIP_NAME.to_owned()),
-        Content::File(id) => {
-            let entry = entries.get(id as usize).filter(|entry| entry.kind == SourceKind::File);
-            let entry = entry.ok_or_else(|| Failure::missing("file", "no such file is offered"))?;
-            Ok(entry.offered.rsplit('/').next().unwrap_or(&entry.offered).to_owned())
-        }
+        Content::File(id) => offered_file(entries, id).map(|entry| leaf(&entry).to_owned()),
     }
 }
 
-fn total(entries: &[SourceEntry]) -> u64 {
-    entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+fn offered_file(entries: &SourceList, id: u32) -> Result<Kept<SourceEntry>, Failure> {
+    let entry = entries.get(id).filter(|entry| entry.kind == SourceKind::File);
+    entry.ok_or_else(|| Failure::missing("file", "no such file is offered"))
+}
+
+fn leaf(entry: &SourceEntry) -> &str {
+    entry.offered.rsplit('/').next().unwrap_or(&entry.offered)
+}
+
+fn total(entries: &SourceList) -> u64 {
+    entries.bytes().unwrap_or(u64::MAX)
 }
 
 /// Changes whenever the file does.

@@ -14,8 +14,9 @@ use super::lock;
 use super::run::PROGRESS_EVERY;
 use crate::events::{Event, ExitCode, Peer};
 use crate::pairing::Token;
+use crate::roll::Kept;
 use crate::session::{Outbox, Place, Standing};
-use crate::store::{SourceEntry, SourceKind, StoreError};
+use crate::store::{SourceEntry, SourceKind, SourceList, StoreError};
 
 /// How long a guest that has everything must be quiet until it is done: a browser asks, and then asks again.
 const QUIET: Duration = Duration::from_secs(2);
@@ -142,19 +143,19 @@ impl Taking {
     }
 
     fn tell_progress(&self, way: &Way, moved: u64) {
-        let total = self.entries().iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+        let total = self.entries().bytes().unwrap_or(u64::MAX);
         // What was asked for again counts once.
         let (transfer, bytes) = (way.transfer.clone(), moved.min(total));
         self.outbox.host.reporter.tell(Event::Progress { transfer, bytes, total: Some(total) });
     }
 
-    pub(super) fn entries(&self) -> &Arc<Vec<SourceEntry>> {
+    pub(super) fn entries(&self) -> &Arc<SourceList> {
         self.outbox.entries()
     }
 
     /// The file at that place.
-    pub(super) fn file(&self, id: u32) -> Option<&SourceEntry> {
-        self.entries().get(id as usize).filter(|entry| entry.kind == SourceKind::File)
+    pub(super) fn file(&self, id: u32) -> Option<Kept<SourceEntry>> {
+        self.entries().get(id).filter(|entry| entry.kind == SourceKind::File)
     }
 
     /// Every file.
@@ -176,8 +177,8 @@ impl Taking {
                 *sum = (sum.0 + 1, sum.1 + entry.bytes);
                 drop(sum);
                 // A file that changed meanwhile has arrived as it was, and nobody can say any more how that was.
-                if confirmed && let Ok(hash) = hash(entry) {
-                    taking.tell_stored(entry, secure, hash);
+                if confirmed && let Ok(hash) = hash(&entry) {
+                    taking.tell_stored(&entry, secure, hash);
                 }
             }
         };
@@ -200,18 +201,15 @@ impl Taking {
 
     /// The guest has been shown all that there is to show, or wants no more.
     pub(super) fn end_if_whole(self: &Arc<Self>) {
-        let missing = {
-            let got = lock(&self.got);
-            self.files().any(|id| !got.contains(&id))
-        };
-        if !missing {
+        // Nothing but files is got, each once.
+        if lock(&self.got).len() == self.entries().files() {
             self.end_when_quiet();
         }
     }
 
     /// The guest wants no more. Whoever has taken nothing has not come yet.
     pub(super) fn done(self: &Arc<Self>) {
-        if !lock(&self.got).is_empty() || self.files().next().is_none() {
+        if !lock(&self.got).is_empty() || self.entries().files() == 0 {
             self.end_when_quiet();
         }
     }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use zip::write::{ExtendedFileOptions, FileOptions, FullFileOptions, StreamWriter};
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use crate::store::{SourceEntry, SourceKind, StoreError};
+use crate::store::{SourceEntry, SourceKind, SourceList, StoreError};
 
 /// What is read of a file at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -35,10 +35,10 @@ pub(super) enum ZipError {
 ///
 /// # Errors
 /// A file that can't be read or changed meanwhile ends it: what was written then is no zip.
-pub(super) fn write(entries: &[SourceEntry], sink: impl Write) -> Result<(), ZipError> {
+pub(super) fn write(entries: &SourceList, sink: impl Write) -> Result<(), ZipError> {
     let mut sink = Deafening { sink, gone: false };
     let mut zip = ZipWriter::new_stream(&mut sink);
-    let packed = entries.iter().try_for_each(|entry| pack(&mut zip, entry));
+    let packed = entries.iter().try_for_each(|entry| pack(&mut zip, &entry));
     // Ended whatever happened: a writer that is dropped open complains on standard error.
     let finished = zip.finish().map(drop);
     match (sink.gone, packed) {

@@ -1,5 +1,7 @@
 //! The frozen manifest in pages, and the receiver's verdict on each entry (protocol.md 5).
 
+use serde::{Deserialize, Serialize};
+
 use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_CAP, PATH_CAP};
 use super::codec::{Malformed, Message, Reader, cut_len, put_count, put_string};
 use super::frame::Kind;
@@ -46,7 +48,7 @@ fn known(size: u64) -> Option<u64> {
 }
 
 /// What an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// A regular file.
     File,
@@ -57,7 +59,7 @@ pub enum EntryKind {
 }
 
 /// A modification time: seconds since 1970 (may be negative) and nanoseconds under 10^9.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modified {
     /// Whole seconds.
     pub seconds: i64,
@@ -69,7 +71,7 @@ pub struct Modified {
 const SPARSE: u8 = 3;
 
 /// One entry; its id is its place in the manifest, from 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// File, folder or text.
     pub kind: EntryKind,

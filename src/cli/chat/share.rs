@@ -15,7 +15,7 @@ use crate::net::gate::Gate;
 use crate::net::listen::{PortChoice, bind};
 use crate::pairing::{Identity, LinkKind};
 use crate::session::{Devices, Ended, Host, Memory, Outbox, OutboxRules};
-use crate::store::{SourceKind, WalkOptions, walk};
+use crate::store::{WalkOptions, walk};
 use crate::transfer::Manner;
 use crate::wire::{self, OfferLink, Role};
 
@@ -80,9 +80,8 @@ impl Share {
         let walked = walked.map_err(|_| internal("the sources could not be listed"))?;
         let walked = walked.map_err(|error| disk(&error))?;
         let left_out = left_out(&walked);
-        let files = walked.entries.iter().filter(|entry| entry.kind == SourceKind::File).count();
-        let bytes = walked.entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
-        let Some(first) = walked.entries.first() else {
+        let (files, bytes) = (walked.entries.files(), walked.entries.bytes().unwrap_or(u64::MAX));
+        let Some(first) = walked.entries.get(0) else {
             let message = format!("there is nothing in `{named}` that can be sent");
             return Err(failed(Failure::new(ExitCode::Local, message, "name a file or folder")));
         };

@@ -129,7 +129,7 @@ async fn leaving_stores_nothing_of_a_tutorial_sender_under_way() {
 fn classic_sender(content: &[u8]) -> (Sending, ClassicSender) {
     let reporter = Recorder::answering([]);
     let source = sending(&[("a.csv", content)], &reporter);
-    let entry: SourceEntry = source.sender.entries[0].clone();
+    let entry = SourceEntry::clone(&source.sender.entries.get(0).unwrap());
     (source, ClassicSender { entry, brake: None, source: None, reporter })
 }
 

@@ -135,7 +135,7 @@ impl Lying {
 }
 
 fn nothing() -> Running {
-    let none = Sources::new(Arc::new(Vec::new()), None);
+    let none = Sources::new(Arc::default(), None);
     Lanes::running(LaneWork::Send(Arc::new(Outgoing::new(none, [], Default::default(), Manner::default()))))
 }
 

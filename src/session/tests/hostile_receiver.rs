@@ -8,8 +8,10 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::recorder::Recorder;
 use super::*;
 use crate::events::Event;
+use crate::names::RelPath;
 use crate::session::enter::{Entrance, Guest, enter};
 use crate::session::lanes::{LaneWork, Lanes};
+use crate::store::{PlannedEntry, PlannedKind};
 use crate::transfer::Incoming;
 use crate::wire::{
     Bye, Fault, Finished, Go, LANES_CAP, Message, NotStored, Offer, OfferEnd, Page, Ping, Refuse, RefuseCode, Run,
@@ -38,7 +40,15 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
     let target = invited(&theirs, LinkKind::Qrdrop, address);
     let sender = sending(&[("a", CONTENT), ("b", CONTENT)], &reporter);
     let folder = tempfile::tempdir().unwrap();
-    let intake = Arc::new(Folder::open(folder.path()).unwrap().begin(Vec::new(), IfExists::Rename).unwrap());
+    let plan = (0..2).map(|id| PlannedEntry {
+        id,
+        path: RelPath::from_stranger(&format!("{id}")).unwrap(),
+        kind: PlannedKind::File,
+        size: Some(7),
+        holes: 0,
+        modified: None,
+    });
+    let intake = Arc::new(Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap());
     let (told, _outcomes) = unbounded_channel();
     let (_keep, mut leaving) = watch::channel(false);
     let lying = async {
@@ -49,8 +59,7 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
         guest.conn.expect::<Offer>().await.unwrap();
         guest.conn.expect::<Page>().await.unwrap();
         guest.conn.expect::<OfferEnd>().await.unwrap();
-        let files = [(0, Some(7)), (1, Some(7))];
-        let incoming = Arc::new(Incoming::new(intake, files, None, None, told).unwrap());
+        let incoming = Arc::new(Incoming::new(intake, None, None, told).unwrap());
         let mut running = Lanes::running(LaneWork::Receive(incoming));
         let (secret, client) = (guest.lane_secret.clone(), guest.binding.client);
         let session = theirs.lanes.register([1; 16], secret, client, LANES_CAP, &running).unwrap();

@@ -29,7 +29,7 @@ fn kept_subject() {
     let only = std::env::var(ONLY).ok();
     let wanted: Vec<_> =
         (0..).zip(FILES).filter(|(_, (path, _))| only.as_deref().is_none_or(|only| only == *path)).collect();
-    let entries = wanted.iter().map(|(id, (path, content))| file(*id, path, content.len() as u64)).collect();
+    let entries = wanted.iter().map(|(id, (path, content))| file(*id, path, content.len() as u64));
     let keep = Keepsake { key: [7; 32], about: String::new() };
     let intake = Folder::open(&place.join("inbox")).unwrap().go_on(entries, IfExists::Rename, &keep).unwrap();
     let held = intake.take_held().into_iter().filter_map(|held| match held {
@@ -50,7 +50,7 @@ fn kept_subject() {
 
 fn transfer(inbox: &Path) -> Result<Vec<String>, StoreError> {
     let entries = (0..).zip(FILES).map(|(id, (path, content))| file(id, path, content.len() as u64));
-    let intake = Folder::open(inbox)?.begin(entries.collect(), IfExists::Rename)?;
+    let intake = Folder::open(inbox)?.begin(entries, IfExists::Rename)?;
     let whole = |(id, (_, content)): (u32, (&str, &str))| {
         let partial = intake.open_partial(id).ok()?;
         partial.append(content.as_bytes()).ok()?;

@@ -212,7 +212,7 @@ fn r24_two_receivers_on_one_folder_coexist() {
 fn ten_thousand_small_files_are_stored_in_one_batch_with_few_descriptors() {
     let bench = Bench::new();
     let receive_folder = bench.folder();
-    let entries = (0..10_000).map(|id| file(id, &format!("tree/{}/{id}", id / 500), 4)).collect();
+    let entries = (0..10_000).map(|id| file(id, &format!("tree/{}/{id}", id / 500), 4));
     let intake = receive_folder.begin(entries, IfExists::Rename).unwrap();
     let wholes: Vec<_> = (0..10_000)
         .map(|id| {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{Compress, Incoming, Manner, Outcome, Outgoing, receive_lane};
 use crate::names::RelPath;
-use crate::store::{Folder, IfExists, Intake, PlannedEntry, PlannedKind, SourceEntry, SourceKind, WalkOptions, walk};
+use crate::store::{Folder, IfExists, Intake, PlannedEntry, PlannedKind, SourceKind, SourceList, WalkOptions, walk};
 use crate::wire::{HEADER_LEN, Header, Kind, LaneEnd, Taken, Verdict, frame};
 
 mod honest;
@@ -187,17 +187,15 @@ impl Receiver {
             holes: 0,
             modified: None,
         });
-        Receiver::planned(plan.collect(), most)
+        Receiver::planned(plan, most)
     }
 
-    fn planned(plan: Vec<PlannedEntry>, most: Option<u64>) -> Self {
+    fn planned(plan: impl IntoIterator<Item = PlannedEntry>, most: Option<u64>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let files: Vec<_> =
-            plan.iter().filter(|entry| entry.kind == PlannedKind::File).map(|entry| (entry.id, entry.size)).collect();
         let intake = Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap();
         let intake = Arc::new(intake);
         let (told, outcomes) = unbounded_channel();
-        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), files, most, None, told).unwrap());
+        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), most, None, told).unwrap());
         Receiver { folder, intake, incoming, outcomes }
     }
 
@@ -244,7 +242,7 @@ impl Receiver {
 /// Files on their way out, from a folder of their own.
 struct Source {
     folder: TempDir,
-    entries: Arc<Vec<SourceEntry>>,
+    entries: Arc<SourceList>,
 }
 
 impl Source {

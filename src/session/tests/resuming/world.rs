@@ -18,8 +18,8 @@ use super::{Bounds, disk};
 use crate::names::RelPath;
 use crate::session::offer::{Judged, verdicts};
 use crate::session::there::There;
-use crate::store::{Folder, IfExists, Intake, Keepsake, PlannedEntry, PlannedKind, SourceEntry, WalkOptions, walk};
-use crate::transfer::{Compress, Hash, Incoming, Manner, Outcome, Outgoing, Sources};
+use crate::store::{Folder, IfExists, Intake, Keepsake, PlannedEntry, PlannedKind, SourceList, WalkOptions, walk};
+use crate::transfer::{Compress, Hash, Incoming, Manner, Outcome, Outgoing, Receipts, Sources};
 use crate::wire::{Fault, Message, Verdict, Verdicts};
 
 /// What happens next.
@@ -70,7 +70,7 @@ enum Word {
 }
 
 struct Sender {
-    entries: Arc<Vec<SourceEntry>>,
+    entries: Arc<SourceList>,
     version: usize,
     acknowledged: HashMap<u32, Hash>,
 }
@@ -313,12 +313,11 @@ impl<'a> World<'a> {
             modified: entry.modified,
         });
         let keep = Keepsake { key: [7; 32], about: String::new() };
-        let intake = Arc::new(folder.go_on(plan.collect(), IfExists::Rename, &keep).unwrap());
-        let size = |id: u32| Some(sender.entries[id as usize].bytes);
+        let intake = Arc::new(folder.go_on(plan, IfExists::Rename, &keep).unwrap());
+        let size = |id: u32| Some(sender.entries.get(id).unwrap().bytes);
         let there = There::look(&intake, Vec::new(), size);
         let (told, outcomes) = unbounded_channel();
-        let files = (0..sender.entries.len() as u32).map(|id| (id, size(id)));
-        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), files, None, None, told).unwrap());
+        let incoming = Arc::new(Incoming::new(Arc::clone(&intake), None, None, told).unwrap());
         let special = there.verdicts();
         there.hand_over(&incoming);
         let (sources, mut judged) = (Sources::from(Arc::clone(&sender.entries)), Judged::default());
@@ -327,13 +326,18 @@ impl<'a> World<'a> {
             page.encode(&mut bytes);
             judged.add(Verdicts::decode(&bytes).unwrap().runs, sources.count()).unwrap();
         }
-        let wanted = judged.finish(&sources).unwrap();
-        let resumed = wanted.iter().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
-        let resumed = resumed.map(|(id, _)| *id).collect();
-        let awaited: BTreeSet<u32> = wanted.iter().map(|(id, _)| *id).collect();
+        let judgement = judged.finish(&sources).unwrap();
+        let resumed = judgement.special().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
+        let resumed = resumed.map(|(id, _)| id).collect();
+        let awaited: BTreeSet<u32> = judgement.all().map(|(id, _)| id).collect();
+        let wanted = judgement.all().map(|(id, verdict)| (id, verdict.clone()));
+        let receipts = Arc::new(Receipts::default());
+        for (id, hash) in &sender.acknowledged {
+            receipts.note(*id, hash);
+        }
         // What compressing costs is measured, and would come out another way each time.
         let manner = Manner { compress: Compress::Never, brake: None };
-        let outgoing = Outgoing::new(sources, wanted, sender.acknowledged.clone(), manner);
+        let outgoing = Outgoing::new(sources, wanted, receipts, manner);
         self.believed.clear();
         self.stored = self.lines_of_stored();
         self.session = Some(Session {
