@@ -129,7 +129,7 @@ pub(super) struct Receiving<'a> {
     label: Label,
     intake: Arc<Intake>,
     incoming: Arc<Incoming>,
-    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    outcomes: mpsc::Receiver<Outcome>,
     verdicts: BTreeMap<u32, Verdict>,
     running: Running,
     started: Instant,
@@ -166,7 +166,7 @@ impl<'a> Receiving<'a> {
         let begun = conn.alive_during(spawn_blocking(begin)).await?;
         let (intake, there) = begun.map_err(|_| SessionError::broke("an entry that this program can't handle"))??;
         let intake = Arc::new(intake);
-        let (told, outcomes) = mpsc::unbounded_channel();
+        let (told, outcomes) = mpsc::channel(STORED_CAP);
         let incoming = Incoming::new(Arc::clone(&intake), shelf.max_size, shelf.outlet.cloned(), told);
         let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
         let incoming = Arc::new(incoming.map_err(busy)?);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::incoming::Receiving;
 use super::lane::LaneError;
@@ -47,7 +47,7 @@ impl Committer {
     pub(super) fn start(
         intake: Arc<Intake>,
         outlet: Option<Arc<Outlet>>,
-        outcomes: UnboundedSender<Outcome>,
+        outcomes: Sender<Outcome>,
     ) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(COMMIT_QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -96,7 +96,7 @@ impl Committer {
 struct Desk {
     intake: Arc<Intake>,
     outlet: Option<Arc<Outlet>>,
-    outcomes: UnboundedSender<Outcome>,
+    outcomes: Sender<Outcome>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -156,7 +156,7 @@ impl Desk {
 
     fn tell(&self, outcome: Outcome) {
         // The session may have gone; what is stored stays stored.
-        let _ = self.outcomes.send(outcome);
+        let _ = self.outcomes.blocking_send(outcome);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fixedbitset::FixedBitSet;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::committer::Committer;
 use super::lane::LaneError;
@@ -25,7 +25,7 @@ pub struct Incoming {
     pub(super) intake: Arc<Intake>,
     pub(super) files: Mutex<Slots>,
     committer: Committer,
-    pub(super) outcomes: UnboundedSender<Outcome>,
+    outcomes: Sender<Outcome>,
     /// Most bytes that are taken in all, for offers that can't say how many they hold.
     most: u64,
     bytes: AtomicU64,
@@ -116,7 +116,7 @@ impl Incoming {
         intake: Arc<Intake>,
         most: Option<u64>,
         outlet: Option<Arc<Outlet>>,
-        outcomes: UnboundedSender<Outcome>,
+        outcomes: Sender<Outcome>,
     ) -> io::Result<Self> {
         let files = Slots { awaited: intake.waiting(), seen: HashMap::new() };
         let committer = Committer::start(Arc::clone(&intake), outlet, outcomes.clone())?;
@@ -179,8 +179,13 @@ impl Incoming {
     }
 
     pub(super) fn tell(&self, outcome: NotStoredHere) {
-        // The session may have gone; then nobody needs to know.
-        let _ = self.outcomes.send(Outcome::NotStored(outcome));
+        self.tell_outcome(Outcome::NotStored(outcome));
+    }
+
+    /// Waits while the session is behind.
+    pub(super) fn tell_outcome(&self, outcome: Outcome) {
+        // It may have gone; then nobody needs to know.
+        let _ = self.outcomes.blocking_send(outcome);
     }
 
     /// The file that a chunk belongs to; `None` where its bytes are to be thrown away.

@@ -6,8 +6,8 @@ use super::lock;
 use super::tree::Hash;
 
 /// Bytes that are kept of a hash, since there may be a million of them. What they are compared with is the receiver's word
-/// about its own copy, which nobody but it could gain by forging; 128 bits are far beyond chance.
-const KEPT: usize = 16;
+/// about its own copy, which it has nothing to gain by forging, and against chance 64 bits are plenty.
+const KEPT: usize = 8;
 
 /// The hashes that were acknowledged, by entry.
 #[derive(Default)]

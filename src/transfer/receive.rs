@@ -189,8 +189,7 @@ fn chunk_end(stream: &mut impl LaneStream, incoming: &Incoming, id: u32) -> Resu
 fn receive_file_end(incoming: &Incoming, end: FileEnd) -> Result<(), LaneError> {
     if let Some(outcome) = incoming.take_same(&end) {
         incoming.intake.discard(end.id);
-        // The session may have gone; then nobody needs to know.
-        let _ = incoming.outcomes.send(outcome);
+        incoming.tell_outcome(outcome);
         return Ok(());
     }
     let Some(receiving) = incoming.receiving(end.id)? else { return Ok(()) };
@@ -350,8 +349,7 @@ fn receive_text(
         Ok(_) => Outcome::NotStored(NotStoredHere::by_sender(packed.id, "the text does not match its hash")),
         Err(_) => Outcome::NotStored(NotStoredHere::by_sender(packed.id, "the text is no UTF-8")),
     };
-    // The session may have gone; then nobody needs to know.
-    let _ = incoming.outcomes.send(outcome);
+    incoming.tell_outcome(outcome);
     Ok(())
 }
 

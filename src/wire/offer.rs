@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_CAP, PATH_CAP};
+use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_AIM, PAGE_CAP, PATH_CAP};
 use super::codec::{Malformed, Message, Reader, cut_len, put_count, put_string};
 use super::frame::Kind;
 
@@ -161,14 +161,14 @@ pub struct Page {
 }
 
 impl Page {
-    /// Cuts a manifest into pages that fit their frames.
+    /// Cuts a manifest into pages of some [`PAGE_AIM`] bytes.
     pub fn cut(entries: impl IntoIterator<Item = Entry>) -> impl Iterator<Item = Page> {
         let mut entries = entries.into_iter().peekable();
         let mut first = 0;
         std::iter::from_fn(move || {
             entries.peek()?;
             let mut page = Page { first, entries: Vec::new() };
-            let mut room = PAGE_CAP - 8;
+            let mut room = PAGE_AIM - 8;
             while let Some(entry) = entries.next_if(|entry| entry.encoded_len() <= room) {
                 room -= entry.encoded_len();
                 page.entries.push(entry);
@@ -259,12 +259,12 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// Cuts verdicts into pages that fit their frames.
+    /// Cuts verdicts into pages of some [`PAGE_AIM`] bytes; a longer verdict has one to itself.
     pub fn cut(runs: impl IntoIterator<Item = Run>) -> impl Iterator<Item = Verdicts> {
         let mut runs = runs.into_iter().peekable();
         std::iter::from_fn(move || {
             let first = runs.next()?;
-            let mut room = (PAGE_CAP - 4).saturating_sub(first.encoded_len());
+            let mut room = (PAGE_AIM - 4).saturating_sub(first.encoded_len());
             let mut page = Verdicts { runs: vec![first] };
             while let Some(run) = runs.next_if(|run| run.encoded_len() <= room) {
                 room -= run.encoded_len();

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::channel;
 
 use super::recorder::Recorder;
 use super::*;
@@ -49,7 +49,7 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
         modified: None,
     });
     let intake = Arc::new(Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap());
-    let (told, _outcomes) = unbounded_channel();
+    let (told, _outcomes) = channel(10_000);
     let (_keep, mut leaving) = watch::channel(false);
     let lying = async {
         let arrival = arrivals.recv().await.unwrap();

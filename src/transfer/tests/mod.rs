@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{self, channel};
 
 use super::{Compress, Incoming, Manner, Outcome, Outgoing, receive_lane};
 use crate::names::RelPath;
@@ -170,7 +170,7 @@ struct Receiver {
     folder: TempDir,
     intake: Arc<Intake>,
     incoming: Arc<Incoming>,
-    outcomes: UnboundedReceiver<Outcome>,
+    outcomes: mpsc::Receiver<Outcome>,
 }
 
 impl Receiver {
@@ -194,7 +194,7 @@ impl Receiver {
         let folder = tempfile::tempdir().unwrap();
         let intake = Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap();
         let intake = Arc::new(intake);
-        let (told, outcomes) = unbounded_channel();
+        let (told, outcomes) = channel(10_000);
         let incoming = Arc::new(Incoming::new(Arc::clone(&intake), most, None, told).unwrap());
         Receiver { folder, intake, incoming, outcomes }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{self, channel};
 
 use super::ends::{Sending, Thing, arrive};
 use super::{Bounds, disk};
@@ -96,7 +96,7 @@ struct Session {
     outgoing: Arc<Outgoing>,
     incoming: Arc<Incoming>,
     intake: Arc<Intake>,
-    outcomes: UnboundedReceiver<Outcome>,
+    outcomes: mpsc::Receiver<Outcome>,
     lanes: Vec<Lane>,
     opened: u16,
     lost: usize,
@@ -316,7 +316,7 @@ impl<'a> World<'a> {
         let intake = Arc::new(folder.go_on(plan, IfExists::Rename, &keep).unwrap());
         let size = |id: u32| Some(sender.entries.get(id).unwrap().bytes);
         let there = There::look(&intake, Vec::new(), size);
-        let (told, outcomes) = unbounded_channel();
+        let (told, outcomes) = channel(10_000);
         let incoming = Arc::new(Incoming::new(Arc::clone(&intake), None, None, told).unwrap());
         let special = there.verdicts();
         there.hand_over(&incoming);
