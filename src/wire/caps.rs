@@ -12,9 +12,6 @@ pub const OPENING_CAP: usize = 1024;
 /// A manifest or verdict page: large enough for some 100,000 entries a page, small enough to hold one for each peer.
 pub const PAGE_CAP: usize = 4 * 1024 * 1024;
 
-/// What our own pages are cut to: both ends hold one as it is, as bytes and as entries.
-pub const PAGE_AIM: usize = 64 * 1024;
-
 /// Acknowledgements and other control messages after authentication.
 pub const CONTROL_CAP: usize = 256 * 1024;
 

@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_AIM, PAGE_CAP, PATH_CAP};
+use super::caps::{ENTRIES_CAP, LANES_CAP, PAGE_CAP, PATH_CAP};
 use super::codec::{Malformed, Message, Reader, cut_len, put_count, put_string};
 use super::frame::Kind;
+
+/// Bytes that our own pages are cut to: both ends hold one as it is, as bytes and as entries.
+pub(super) const PAGE_AIM: usize = 64 * 1024;
 
 /// Stands for a size that isn't known yet.
 const UNKNOWN: u64 = u64::MAX;

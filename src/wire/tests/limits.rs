@@ -1,6 +1,7 @@
 use std::fmt::Debug;
 
 use super::*;
+use crate::wire::offer::PAGE_AIM;
 
 /// The largest legal message fits its frame and is understood.
 fn fits<M: Message + PartialEq + Debug>(message: &M) {
