@@ -15,14 +15,17 @@ const SPAN: Duration = Duration::from_millis(20);
 /// the receiver has its part of the work, and where both ends share their cores waiting for the link is waiting for them.
 const MARGIN: f64 = 0.5;
 
+/// How much of what was known of a rate stays with each span.
+const MEMORY: f64 = 0.75;
+
 /// Compressing must be this much quicker than not, or else it is work for nothing.
 const GAIN: f64 = 1.05;
 
 /// Spans after which compressing is judged: the first one may still empty a full socket buffer.
-const TRIAL: u32 = 3;
+const TRIAL: u32 = 4;
 
 /// How long nothing is tried after the first try that did not pay, and what that grows to.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(32);
 
 /// After this long with compression, and twice as long each time after, it is looked how the link does without, where
@@ -48,15 +51,34 @@ pub(super) struct Pace {
     /// Whether the current span has no sample yet.
     curious: bool,
     sample: Option<Sample>,
-    /// Plain bytes a second, all lanes together, before compressing began and since.
-    without: f64,
-    with: f64,
+    /// Of all lanes together, before compressing began and since.
+    without: Rate,
+    with: Rate,
     /// Spans judged since compressing began.
     trial: u32,
     not_before: Option<Instant>,
     retry: Duration,
     probe_at: Option<Instant>,
     probe: Duration,
+}
+
+/// Plain bytes a second over the last spans, each by its length: a pack may take longer than a span, and the next one next to
+/// nothing.
+#[derive(Default)]
+struct Rate {
+    bytes: f64,
+    seconds: f64,
+}
+
+impl Rate {
+    fn add(&mut self, bytes: u64, seconds: f64) {
+        self.bytes = self.bytes * MEMORY + bytes as f64;
+        self.seconds = self.seconds * MEMORY + seconds;
+    }
+
+    fn get(&self) -> f64 {
+        self.bytes / self.seconds.max(f64::EPSILON)
+    }
 }
 
 struct Span {
@@ -82,8 +104,8 @@ impl Default for Pace {
             span: None,
             curious: true,
             sample: None,
-            without: 0.0,
-            with: 0.0,
+            without: Rate::default(),
+            with: Rate::default(),
             trial: 0,
             not_before: None,
             retry: RETRY,
@@ -133,39 +155,43 @@ impl Pace {
         if seconds < SPAN.as_secs_f64() {
             return;
         }
-        let rate = span.plain as f64 / seconds;
+        let plain = span.plain;
         let share = span.writing.as_secs_f64() / span.busy.as_secs_f64().max(f64::EPSILON);
         let mostly_squeezed = span.squeezed * 2 > span.plain;
         self.span = Some(Span::from(now));
         self.curious = true;
         match self.on {
-            false => self.predict(now, rate, share),
+            false => self.predict(now, plain, seconds, share),
             // What does not compress says nothing about compressing.
-            true if mostly_squeezed => self.judge(now, rate, share),
+            true if mostly_squeezed => self.judge(now, plain, seconds, share),
             true => {}
         }
     }
 
-    fn predict(&mut self, now: Instant, rate: f64, share: f64) {
-        self.without = rate;
+    fn predict(&mut self, now: Instant, plain: u64, seconds: f64, share: f64) {
+        self.without.add(plain, seconds);
         let waiting = self.not_before.is_some_and(|not_before| now < not_before);
         let Some(Sample { ratio, cost }) = self.sample.filter(|_| !waiting) else { return };
-        let saves = (1.0 - ratio) * share / rate;
+        let saves = (1.0 - ratio) * share / self.without.get();
         let costs = cost / self.lanes.clamp(1, self.cores) as f64;
         if costs < saves * MARGIN {
-            (self.on, self.trial) = (true, 0);
+            (self.on, self.trial, self.with) = (true, 0, Rate::default());
             self.probe_at.get_or_insert(now + self.probe);
         }
     }
 
-    fn judge(&mut self, now: Instant, rate: f64, share: f64) {
+    fn judge(&mut self, now: Instant, plain: u64, seconds: f64, share: f64) {
         self.trial += 1;
-        self.with = if self.trial <= 2 { rate } else { (self.with + rate) / 2.0 };
+        if self.trial == 1 {
+            // It began before.
+            return;
+        }
+        self.with.add(plain, seconds);
         if self.trial < TRIAL {
             return;
         }
-        if self.with < self.without * GAIN {
-            self.on = false;
+        if self.with.get() < self.without.get() * GAIN {
+            (self.on, self.without) = (false, Rate::default());
             self.not_before = Some(now + self.retry);
             self.retry = (self.retry * 2).min(RETRY_MOST);
             self.probe_at = None;
@@ -174,7 +200,7 @@ impl Pace {
         self.retry = RETRY;
         // While writing takes most of the time the link is the slower part, and would be without compression.
         if share < 0.5 && self.probe_at.is_some_and(|probe_at| now >= probe_at) {
-            self.on = false;
+            (self.on, self.without) = (false, Rate::default());
             self.probe = (self.probe * 2).min(PROBE_MOST);
             self.probe_at = None;
         }
@@ -194,13 +220,15 @@ mod tests {
         now: Instant,
         link: f64,
         ratio: f64,
+        /// Bytes that the way to the link still takes at once.
+        buffer: f64,
     }
 
     impl Model {
         fn new(link: f64, ratio: f64) -> Self {
             let (mut pace, now) = (Pace { cores: 2, ..Pace::default() }, Instant::now());
             pace.join(now);
-            Model { pace, now, link, ratio }
+            Model { pace, now, link, ratio, buffer: 0.0 }
         }
 
         /// Sends chunks of 1 MiB for that long; the part of the bytes that were compressed, and bytes a second.
@@ -216,7 +244,9 @@ mod tests {
                 let wire = if on { MIB * self.ratio } else { MIB };
                 let thinking = if on { MIB / 400e6 } else { 0.0 } + MIB / 2e9;
                 let copying = wire / 2e9;
-                let busy = (thinking + copying).max(wire / self.link);
+                let buffered = wire.min(self.buffer);
+                self.buffer -= buffered;
+                let busy = (thinking + copying).max((wire - buffered) / self.link);
                 self.now += Duration::from_secs_f64(busy);
                 let seconds = Duration::from_secs_f64;
                 self.pace.sent(self.now, MIB as u64, on, seconds(busy), seconds(busy - thinking));
@@ -235,6 +265,19 @@ mod tests {
             assert!(squeezed > 0.9, "{squeezed} at {link}");
             assert!(rate > 0.9 * (link * 5.0).min(330e6), "{rate} at {link}");
         }
+    }
+
+    #[test]
+    fn a_buffer_that_fills_first_and_content_that_varies_do_not_keep_a_slow_link_from_being_helped() {
+        let mut model = Model::new(20e6, 0.6);
+        model.buffer = 3.0 * MIB;
+        let (mut squeezed, mut chance) = (0.0, 1u32);
+        for _ in 0..60 {
+            chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            model.ratio = 0.35 + 0.5 * f64::from(chance >> 8) / f64::from(1 << 24);
+            squeezed += model.run(0.001).0 / 60.0;
+        }
+        assert!(squeezed > 0.75, "{squeezed}");
     }
 
     #[test]

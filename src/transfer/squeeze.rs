@@ -14,8 +14,9 @@ use crate::wire::{Codec, HEADER_LEN};
 const LEVEL: i32 = 1;
 
 /// How much of a chunk tells whether the rest compresses: some tables' worth of content, in well under a tenth of a
-/// millisecond.
+/// millisecond, taken from several places, since a pack is of many files.
 const SAMPLE: usize = 32 * 1024;
+const PLACES: usize = 4;
 
 /// What shrinks by less is sent as it is: it would cost the receiver more than it saves.
 const WORTH: f64 = 0.9;
@@ -41,12 +42,13 @@ pub(super) struct Squeezer<'a> {
     pace: &'a Mutex<Pace>,
     encoder: Option<Compressor<'static>>,
     packed: Vec<u8>,
+    sample: Vec<u8>,
 }
 
 impl<'a> Squeezer<'a> {
     pub(super) fn new(when: Compress, pace: &'a Mutex<Pace>) -> Self {
         lock(pace).join(Instant::now());
-        Squeezer { when, pace, encoder: None, packed: Vec::new() }
+        Squeezer { when, pace, encoder: None, packed: Vec::new(), sample: Vec::new() }
     }
 
     /// Whether the next chunk is to be gathered for [`Squeezer::squeeze`].
@@ -88,13 +90,20 @@ impl<'a> Squeezer<'a> {
     }
 
     fn sample(&mut self, content: &[u8]) -> Option<Sample> {
-        let content = &content[..content.len().min(SAMPLE)];
         if content.len() < LEAST {
             return None;
         }
+        let mut taken = std::mem::take(&mut self.sample);
+        taken.clear();
+        for part in content.chunks(content.len().div_ceil(PLACES)) {
+            taken.extend_from_slice(&part[..part.len().min(SAMPLE / PLACES)]);
+        }
+        // Made once for a lane, which says nothing about what compressing costs.
+        self.encoder()?;
         let started = Instant::now();
-        let ratio = self.compress(content).map_or(1.0, |len| len as f64 / content.len() as f64);
-        let sample = Sample { ratio, cost: started.elapsed().as_secs_f64() / content.len() as f64 };
+        let ratio = self.compress(&taken).map_or(1.0, |len| len as f64 / taken.len() as f64);
+        let sample = Sample { ratio, cost: started.elapsed().as_secs_f64() / taken.len() as f64 };
+        self.sample = taken;
         lock(self.pace).sampled(sample);
         Some(sample)
     }
@@ -105,11 +114,16 @@ impl<'a> Squeezer<'a> {
         if self.packed.len() < HEADER_LEN + content.len() {
             self.packed.resize(HEADER_LEN + content.len(), 0);
         }
+        self.encoder()?;
+        let room = &mut self.packed[HEADER_LEN..HEADER_LEN + content.len() - 1];
+        self.encoder.as_mut()?.compress_to_buffer(content, room).ok()
+    }
+
+    fn encoder(&mut self) -> Option<&mut Compressor<'static>> {
         if self.encoder.is_none() {
             self.encoder = Compressor::new(LEVEL).ok();
         }
-        let room = &mut self.packed[HEADER_LEN..HEADER_LEN + content.len() - 1];
-        self.encoder.as_mut()?.compress_to_buffer(content, room).ok()
+        self.encoder.as_mut()
     }
 }
 
