@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::ledger::Origin;
 use super::{AutomationError, CommandLine};
+use crate::confine::Errands;
 use crate::events::{Event, ExitCode, Failure, Reporter};
 use crate::names::inert;
 
@@ -101,13 +102,14 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// Starts the thread that runs `command` for the files of `folder`.
+    /// Starts the thread that has `command` run by `errands` for the files of `folder`.
     ///
     /// # Errors
     /// There is no such program, or no thread.
     pub(super) fn start(
         command: CommandLine,
         folder: PathBuf,
+        errands: Errands,
         person: Arc<dyn Reporter>,
         say: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Commands, AutomationError> {
@@ -119,7 +121,8 @@ impl Commands {
         let shared = Arc::<Shared>::default();
         let say: Say = Arc::new(say);
         let complaints = Complaints::new(Arc::clone(&person), program.clone());
-        let mut worker = Worker { shared: Arc::clone(&shared), command, folder, say: Arc::clone(&say), complaints };
+        let mut worker =
+            Worker { shared: Arc::clone(&shared), command, folder, errands, say: Arc::clone(&say), complaints };
         let work = move || {
             worker.work();
             drop(alive);
@@ -182,6 +185,7 @@ struct Worker {
     shared: Arc<Shared>,
     command: CommandLine,
     folder: PathBuf,
+    errands: Errands,
     say: Say,
     complaints: Complaints,
 }
@@ -218,9 +222,8 @@ impl Worker {
         thread::Builder::new().name("qrdrop-output".into()).spawn(relay).map_err(refused)?;
         let mut command = self.prepare(job);
         command.stdout(input).stderr(errors);
-        let mut child = command.spawn().map_err(refused)?;
-        // It holds our ends of the pipe.
-        drop(command);
+        // With the command go our ends of the pipe.
+        let mut child = self.errands.run(move || command.spawn()).map_err(refused)?;
         let status = child.wait().map_err(|error| error.to_string())?;
         // Nothing is ever sent: the end of the relay is what ends the wait.
         let _ = wait_for_output.recv_timeout(OUTPUT_GRACE);

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::ledger::Transfer;
+use crate::confine::Errands;
 use crate::events::{ExitCode, Failure, Label, Peer, Way};
 use crate::names::json_line;
 use crate::store::{StoreError, append};
@@ -37,6 +38,7 @@ struct Line<'a> {
 pub(super) struct TransferLog {
     path: PathBuf,
     direction: &'static str,
+    errands: Errands,
     told: AtomicBool,
 }
 
@@ -45,13 +47,14 @@ impl TransferLog {
     ///
     /// # Errors
     /// It can't be written.
-    pub(super) fn open(path: PathBuf, way: Way) -> Result<TransferLog, StoreError> {
-        append(&path, "")?;
+    pub(super) fn open(path: PathBuf, way: Way, errands: Errands) -> Result<TransferLog, StoreError> {
         let direction = match way {
             Way::In => "in",
             Way::Out => "out",
         };
-        Ok(TransferLog { path, direction, told: AtomicBool::new(false) })
+        let log = TransferLog { path, direction, errands, told: AtomicBool::new(false) };
+        log.append(String::new())?;
+        Ok(log)
     }
 
     /// Everything accepted is stored.
@@ -109,7 +112,11 @@ impl TransferLog {
     }
 
     fn add(&self, line: Line<'_>) -> Result<(), Option<StoreError>> {
-        append(&self.path, &json_line(&line))
-            .map_err(|error| (!self.told.swap(true, Ordering::Relaxed)).then_some(error))
+        self.append(json_line(&line)).map_err(|error| (!self.told.swap(true, Ordering::Relaxed)).then_some(error))
+    }
+
+    fn append(&self, line: String) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.errands.run(move || append(&path, &line))
     }
 }

@@ -13,6 +13,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::confine::Errands;
 use crate::events::{Answer, Board, BoxFuture, Event, ExitCode, Failure, Question, Reporter, Way};
 use crate::store::StoreError;
 
@@ -29,6 +30,8 @@ pub struct Rules {
     pub log: Option<(PathBuf, Way)>,
     /// `--on-stored`: the command, and the absolute path of the folder that names of stored files are relative to.
     pub on_stored: Option<(CommandLine, PathBuf)>,
+    /// Who writes the log and starts the command: both may lie outside the limits of this process.
+    pub errands: Errands,
 }
 
 /// What keeps the rules from being followed, found before anything happens.
@@ -76,9 +79,10 @@ impl Automation {
         say: impl Fn(&str) + Send + Sync + 'static,
         rules: Rules,
     ) -> Result<Automation, AutomationError> {
-        let log = rules.log.map(|(path, way)| TransferLog::open(path, way)).transpose()?;
-        let start = |(command, folder)| Commands::start(command, folder, Arc::clone(&person), say);
-        let commands = rules.on_stored.map(start).transpose()?;
+        let Rules { log, on_stored, errands } = rules;
+        let log = log.map(|(path, way)| TransferLog::open(path, way, errands.clone())).transpose()?;
+        let start = |(command, folder)| Commands::start(command, folder, errands, Arc::clone(&person), say);
+        let commands = on_stored.map(start).transpose()?;
         Ok(Automation { person, ledger: Mutex::default(), log, commands })
     }
 

@@ -15,6 +15,7 @@ use super::args::{Chat, Common};
 use super::hosting::{Display, Door, Hosted, Left, Purpose};
 use super::target::{self, Receiver};
 use super::{Done, Ended, Ways, disk, failed, interruptions, made, open_devices, unusable};
+use crate::confine::Errands;
 use crate::events::{ExitCode, Failure};
 use crate::net::discovery::Kind;
 use crate::session::{Devices, Over, RoomHost, RoomMemory, Target};
@@ -31,7 +32,8 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, ways: &Ways) 
     let interrupted = interruptions(ui);
     let devices = open_devices(common, chat.hosting.remember)?;
     let mut means = Means::new(common, ui, ways, &chat.folder, chat.hosting.expose, interrupted)?;
-    means.history = chat.history.as_deref().map(History::open).transpose().map_err(|error| disk(&error))?;
+    let history = chat.history.clone().map(|path| ways.errands.run(move || History::open(&path)));
+    means.history = history.transpose().map_err(|error| disk(&error))?;
     match (&chat.to, &chat.scan) {
         (Some(to), _) => {
             let known = devices.known().map_err(|error| unusable(&error))?;
@@ -39,7 +41,7 @@ pub(super) async fn run(chat: Chat, common: &Common, ui: &Arc<Ui>, ways: &Ways) 
             join(room, means, devices).await
         }
         (None, Some(picture)) => join(target::pictured(picture).await?, means, devices).await,
-        (None, None) => host(&chat, common, means).await,
+        (None, None) => host(&chat, common, means, ways.errands.clone()).await,
     }
 }
 
@@ -67,7 +69,7 @@ async fn join(room: Receiver, mut means: Means, devices: Devices) -> Ended {
     }
 }
 
-async fn host(chat: &Chat, common: &Common, mut means: Means) -> Ended {
+async fn host(chat: &Chat, common: &Common, mut means: Means, errands: Errands) -> Ended {
     let (hosting, ui, interrupted) = (&chat.hosting, Arc::clone(&means.ui), means.interrupted.clone());
     let door = Door::open(hosting, common, &ui, &means.reporter, Role::Room, false, None)?;
     let room = RoomHost::new(Arc::clone(&door.host), hosting.yes.map(Into::into));
@@ -84,7 +86,8 @@ async fn host(chat: &Chat, common: &Common, mut means: Means) -> Ended {
         },
     };
     let web = Web::new(share, hosting.https);
-    let purpose = Purpose { hosted: Hosted::Room(room), web, first_ends: false, single_keys: false, display };
+    let hosted = Hosted::Room(room);
+    let purpose = Purpose { hosted, web, first_ends: false, single_keys: false, display, errands };
     let attended = door.attend(purpose, interrupted, seat.talk()).await?;
     let Stay { busy, lost, .. } = seat.leave().await;
     let lost = lost.or(attended.failed);

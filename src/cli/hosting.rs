@@ -17,6 +17,7 @@ use self::invitation::{Invitation, advertise, show_curl, tell_advert};
 use super::args::{Common, Hosting, Ttl};
 use super::whereabouts::Doors;
 use super::{Failed, made, network, open_devices, shown_name};
+use crate::confine::Errands;
 use crate::events::{ExitCode, Reporter};
 use crate::net::accept::{self, Arrival, Knock};
 use crate::net::discovery::{Advert, AdvertEvent, Kind};
@@ -81,6 +82,8 @@ pub(super) struct Purpose {
     /// Whether single keys mean something, because no lines are typed.
     pub(super) single_keys: bool,
     pub(super) display: Display,
+    /// Who writes the files that show the invitation.
+    pub(super) errands: Errands,
 }
 
 /// What the screen says of a hosting command beside what every one of them says.
@@ -172,9 +175,9 @@ impl<'a> Door<'a> {
         otherwise: impl Future<Output = T>,
     ) -> Result<Attended<T>, Failed> {
         let Door { hosting, ui, name, bound, only, watch, endings, host } = self;
-        let Purpose { hosted, web, first_ends, single_keys, display } = purpose;
+        let Purpose { hosted, web, first_ends, single_keys, display, errands } = purpose;
         let (port, found) = (bound.port(), watch.current().to_vec());
-        let mut invitation = Invitation { hosting, host: &host, ui, name, display, port, chosen: 0, found };
+        let mut invitation = Invitation { hosting, host: &host, ui, name, display, port, chosen: 0, found, errands };
         invitation.write_files()?;
         let (arrivals, arrived) = mpsc::channel(ARRIVALS);
         let outsiders = Arc::clone(ui);

@@ -2,6 +2,7 @@
 
 mod args;
 mod chat;
+mod confining;
 mod definitions;
 mod devices;
 mod doctor;
@@ -28,6 +29,7 @@ use std::task::Poll;
 use tokio::sync::watch;
 
 use crate::automation::{Automation, Rules};
+use crate::confine::Errands;
 use crate::events::{Event, ExitCode, Failure, Reporter, Way};
 use crate::names::{PeerName, human_bytes};
 use crate::net::NetError;
@@ -37,6 +39,7 @@ use crate::session::{Devices, DevicesError, Memory};
 use crate::store::{Folder, StateDir, StoreError};
 use crate::ui::{Ui, UiOptions};
 use args::{Chat, Cli, Command, Common, Receive, Send};
+use confining::{Confined, confine};
 use settings::Parsed;
 
 /// Runs the command line `arguments`, the program's name first, and returns what the process exits with.
@@ -54,6 +57,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { ExitCode::Usage as u8 } else { ExitCode::Ok as u8 };
         }
     };
+    // What binds this thread binds all that are started from here on, and no other.
+    let confined = confine(&parsed.cli);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -63,13 +68,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return ExitCode::Internal as u8;
         }
     };
-    let code = runtime.block_on(dispatch(parsed));
+    let code = runtime.block_on(dispatch(parsed, confined));
     // Lanes that are still being cut need not be waited for.
     runtime.shutdown_background();
     code as u8
 }
 
-async fn dispatch(parsed: Parsed) -> ExitCode {
+async fn dispatch(parsed: Parsed, confined: Confined) -> ExitCode {
     let Parsed { cli, problem } = parsed;
     let ui = Ui::start(UiOptions {
         json: cli.common.json,
@@ -86,7 +91,7 @@ async fn dispatch(parsed: Parsed) -> ExitCode {
     });
     let ended = match problem {
         Some(failed) => Err(failed),
-        None => obey(cli, &ui).await,
+        None => obey(cli, &ui, confined).await,
     };
     let Done { code, reason } = told(ended, &*ui);
     if let Some(reason) = reason {
@@ -96,13 +101,18 @@ async fn dispatch(parsed: Parsed) -> ExitCode {
     code
 }
 
-async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
+async fn obey(cli: Cli, ui: &Arc<Ui>, confined: Confined) -> Ended {
     let Cli { command, common } = cli;
-    let (automation, other) = (Arc::new(automation(&command, ui)?), Arc::new(the_other_way(&command, ui)?));
+    let Confined { errands, note } = confined;
+    if common.verbose {
+        note.iter().for_each(|note| ui.say(note));
+    }
+    let automation = Arc::new(automation(&command, ui, errands.clone())?);
+    let other = Arc::new(the_other_way(&command, ui, errands.clone())?);
     let reporter: Arc<dyn Reporter> = automation.clone();
     let ways = match command {
-        Command::Send(_) => Ways { incoming: other.clone(), outgoing: automation.clone() },
-        _ => Ways { incoming: automation.clone(), outgoing: other.clone() },
+        Command::Send(_) => Ways { incoming: other.clone(), outgoing: automation.clone(), errands },
+        _ => Ways { incoming: automation.clone(), outgoing: other.clone(), errands },
     };
     let ended = match command {
         Command::Receive(receive) if receive.stdout && common.json => {
@@ -128,7 +138,7 @@ async fn obey(cli: Cli, ui: &Arc<Ui>) -> Ended {
 }
 
 /// The log and the commands that the person wants beside what `command` does.
-fn automation(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
+fn automation(command: &Command, ui: &Arc<Ui>, errands: Errands) -> Result<Automation, Failed> {
     let (hosting, way) = match command {
         Command::Receive(receive) => (Some(&receive.hosting), Way::In),
         Command::Send(send) => (Some(&send.hosting), Way::Out),
@@ -145,12 +155,12 @@ fn automation(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
     };
     let shown = Arc::clone(ui);
     let say = move |line: &str| shown.say(line);
-    Automation::new(ui.clone(), say, Rules { log, on_stored })
+    Automation::new(ui.clone(), say, Rules { log, on_stored, errands })
         .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
 }
 
 /// The log alone, of transfers that go the other way than those of the rest of `command`, as they do in a room.
-fn the_other_way(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> {
+fn the_other_way(command: &Command, ui: &Arc<Ui>, errands: Errands) -> Result<Automation, Failed> {
     let log = match command {
         Command::Receive(Receive { chat: true, hosting, .. }) | Command::Chat(Chat { hosting, .. }) => {
             hosting.log.clone().map(|path| (path, Way::Out))
@@ -158,7 +168,7 @@ fn the_other_way(command: &Command, ui: &Arc<Ui>) -> Result<Automation, Failed> 
         Command::Send(Send { chat: true, hosting, .. }) => hosting.log.clone().map(|path| (path, Way::In)),
         _ => None,
     };
-    let rules = Rules { log, on_stored: None };
+    let rules = Rules { log, on_stored: None, errands };
     Automation::new(ui.clone(), |_| (), rules)
         .map_err(|error| failed(Failure::new(ExitCode::Local, error.to_string(), error.hint())))
 }
@@ -175,12 +185,14 @@ fn told(ended: Ended, reporter: &dyn Reporter) -> Done {
 /// How a command ends; of a failure that was not told yet, the transfer it is about, if any, and why.
 type Ended = Result<Done, Failed>;
 
-/// Where it is told what becomes of transfers.
+/// Where it is told what becomes of transfers, and who writes what the person named.
 struct Ways {
     /// Of those that come in, and everything that is no transfer.
     incoming: Arc<dyn Reporter>,
     /// Of those that go out.
     outgoing: Arc<dyn Reporter>,
+    /// What lies outside the limits of this process goes this way.
+    errands: Errands,
 }
 
 /// A failure and the transfer it is about, if any.

@@ -62,7 +62,8 @@ pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, way
         },
     };
     let single_keys = seat.is_none();
-    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: once, single_keys, display };
+    let errands = ways.errands.clone();
+    let purpose = Purpose { hosted: Hosted::Inbox(inbox), web, first_ends: once, single_keys, display, errands };
     let attended = door.attend(purpose, interrupted.clone(), talked(&mut seat)).await?;
     let Stay { busy, lost, .. } = left_by(seat).await;
     if matches!(attended.left, Left::Done) {

@@ -358,6 +358,7 @@ impl Sending<'_> {
             first_ends: !self.send.keep,
             single_keys: seat.is_none(),
             display,
+            errands: self.ways.errands.clone(),
         };
         // Who types lines has no list to choose from.
         let otherwise = async {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::{FILE_BYTES, Kind};
 use super::{Change, Trouble, Wishes, jpeg, pdf, png, webp};
+use crate::confine::Limits;
 
 /// The first argument of a process that is such a worker. No command is called so, and none ever will be.
 pub const WORKER: &str = "__optimize";
@@ -48,6 +49,8 @@ pub fn work(task: Option<&OsStr>) -> u8 {
 
 fn run(task: Option<&OsStr>) -> io::Result<()> {
     let task: Task = serde_json::from_str(task.and_then(OsStr::to_str).unwrap_or_default())?;
+    // What it needs is open: where the kernel can see to that, it comes to nothing else. It takes a descriptor to ask for.
+    let _ = Limits::nothing().enforce();
     restrict(task.memory)?;
     let mut bytes = Vec::new();
     io::stdin().take(FILE_BYTES + 1).read_to_end(&mut bytes)?;

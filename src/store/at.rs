@@ -1,5 +1,5 @@
 //! Operations on one name relative to an open directory. Nothing here follows a symbolic link or takes a path of more
-//! than one component, but [`open_ambient_dir`], whose path is the user's own.
+//! than one component, but [`open_ambient_dir`] and [`reach_ambient_dir`], whose path is the user's own.
 
 use std::fs::File;
 use std::io;
@@ -64,9 +64,14 @@ fn dir_options() -> OpenOptions {
     options
 }
 
+/// As [`open_ambient_dir`], only to know it and to get to what is in it: it need not be readable.
+pub(super) fn reach_ambient_dir(path: &Path) -> io::Result<Dir> {
+    Dir::open_ambient_dir(path, ambient_authority())
+}
+
 /// Opens a directory by a path of the user's own, following links.
 pub(super) fn open_ambient_dir(path: &Path) -> io::Result<Dir> {
-    let parent = Dir::open_ambient_dir(path, ambient_authority())?;
+    let parent = reach_ambient_dir(path)?;
     #[cfg(unix)]
     let parent = patiently(|| parent.open_with(".", &dir_options())).map(|file| Dir::from_std_file(file.into_std()))?;
     Ok(parent)

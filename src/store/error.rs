@@ -57,6 +57,12 @@ pub enum StoreError {
         /// On what.
         subject: String,
     },
+    /// Another folder than the one that was opened has taken its place, and may not be used.
+    #[error("`{subject}` was replaced by another folder: can't use it")]
+    Replaced {
+        /// Where it is.
+        subject: String,
+    },
     /// A folder is needed.
     #[error("`{subject}` is not a folder")]
     NotAFolder {
@@ -198,6 +204,9 @@ impl StoreError {
             StoreError::ReadOnly { .. } => "make it writable again, or receive into another folder",
             StoreError::Denied { .. } => "check who owns it and what its permissions are",
             StoreError::Gone { .. } => "check the path, and that the disk it is on is mounted",
+            StoreError::Replaced { .. } => {
+                "start again: qrdrop limits itself to the folder that it finds when it starts"
+            }
             StoreError::NotAFolder { .. } => "name a folder that exists",
             StoreError::Unsafe { .. } => "look at what it is, and move it away if it does not belong there",
             StoreError::BeyondDeclared { .. } | StoreError::BadPlan { .. } => {
@@ -242,7 +251,9 @@ impl StoreError {
             StoreError::NoSpaceFor { .. } => "not enough free space",
             StoreError::ReadOnly { .. } => "the folder is read-only",
             StoreError::Denied { .. } => "the folder can't be written",
-            StoreError::Gone { .. } | StoreError::NotAFolder { .. } => "the folder is not there any more",
+            StoreError::Gone { .. } | StoreError::Replaced { .. } | StoreError::NotAFolder { .. } => {
+                "the folder is not there any more"
+            }
             StoreError::Unsafe { .. } | StoreError::Loose { .. } => "the name leads somewhere unsafe",
             StoreError::BeyondDeclared { .. } => "more bytes than declared",
             StoreError::Incomplete { .. } => "incomplete",

@@ -181,13 +181,17 @@ impl Folder {
     fn current(&self) -> Result<Arc<Root>, StoreError> {
         let mut root = locked(&self.root);
         let failed = |error| cannot_open(&self.path, error);
-        let now = at::open_ambient_dir(&self.path).map_err(failed)?;
+        let now = at::reach_ambient_dir(&self.path).map_err(failed)?;
         if at::node(&now).map_err(failed)? != root.node {
             // an empty mount point is not the folder that was asked for
             if root.is_mount && !is_mount(&self.path, &now) {
                 return Err(StoreError::Gone { action: "use", subject: shown(&self.path) });
             }
-            *root = Arc::new(Root::open(&self.path)?);
+            *root = Arc::new(Root::open(&self.path).map_err(|error| match error {
+                // also where this process is held to the folder that it was started with
+                StoreError::Denied { .. } => StoreError::Replaced { subject: shown(&self.path) },
+                error => error,
+            })?);
         }
         Ok(Arc::clone(&root))
     }
@@ -324,6 +328,6 @@ fn probe_mode(area: &Area) -> io::Result<u32> {
 /// Whether a file system is mounted exactly here.
 fn is_mount(path: &Path, dir: &Dir) -> bool {
     let device = |dir: &Dir| at::node(dir).map(|node| node.device);
-    let Some(Ok(parent)) = path.parent().map(at::open_ambient_dir) else { return false };
+    let Some(Ok(parent)) = path.parent().map(at::reach_ambient_dir) else { return false };
     matches!((device(&parent), device(dir)), (Ok(parent), Ok(own)) if parent != own)
 }

@@ -28,7 +28,7 @@ impl StateDir {
         let failed = |error| StoreError::io("use", shown(&path), error);
         let (parent, name) = split(&path)?;
         std::fs::create_dir_all(parent).map_err(failed)?;
-        let parent = at::open_ambient_dir(parent).map_err(failed)?;
+        let parent = at::reach_ambient_dir(parent).map_err(failed)?;
         match at::create_dir(&parent, name, at::PRIVATE_DIR) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
@@ -51,7 +51,7 @@ impl StateDir {
     fn check(path: PathBuf) -> Result<StateDir, StoreError> {
         let failed = |error| StoreError::io("use", shown(&path), error);
         let (parent, name) = split(&path)?;
-        let parent = at::open_ambient_dir(parent).map_err(failed)?;
+        let parent = at::reach_ambient_dir(parent).map_err(failed)?;
         let dir = at::open_dir(&parent, name).map_err(|error| match at::is_no_dir(&error) {
             true => StoreError::Unsafe { subject: shown(&path), why: "a link or a file, not a folder" },
             false => failed(error),

@@ -151,6 +151,10 @@ impl Program {
         plain(&self.said)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&self) {
         self.signal(rustix::process::Signal::INT);

@@ -8,6 +8,7 @@ use super::{Display, Hosted};
 use crate::cli::args::Hosting;
 use crate::cli::whereabouts::{moved, warning};
 use crate::cli::{Failed, disk, failed};
+use crate::confine::Errands;
 use crate::events::{Board, Event, ExitCode, Failure, Reporter};
 use crate::net::addresses::Candidate;
 use crate::net::discovery::{Advert, AdvertEvent, AdvertInfo, port_is_shared};
@@ -34,6 +35,7 @@ pub(super) struct Invitation<'a> {
     /// Which of `found` is in the code.
     pub(super) chosen: usize,
     pub(super) found: Vec<Candidate>,
+    pub(super) errands: Errands,
 }
 
 impl Invitation<'_> {
@@ -98,12 +100,20 @@ impl Invitation<'_> {
         let qrdrop = self.host.link(LinkKind::Qrdrop, self.address());
         if let (Some(path), Some(page), Some(qrdrop)) = (&self.hosting.invite_file, self.page_link(), qrdrop) {
             let both = zeroize::Zeroizing::new(format!("{}\n{}\n", *page, *qrdrop));
-            write_secret_file(path, both.as_bytes()).map_err(|error| disk(&error))?;
+            self.write(path, both)?;
         }
         if let (Some(path), Some(link)) = (&self.hosting.qr_png, self.drawn_link()) {
-            write_png(path, &link)?;
+            let png = qr::png(&link, MODULE_PX);
+            let png = png.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
+            self.write(path, png)?;
         }
         Ok(())
+    }
+
+    /// A picture holds the secret as much as a link does.
+    fn write(&self, path: &Path, secret: impl AsRef<[u8]> + Send + 'static) -> Result<(), Failed> {
+        let path = path.to_owned();
+        self.errands.run(move || write_secret_file(&path, secret.as_ref())).map_err(|error| disk(&error))
     }
 
     /// After a change of token or address. A file that can't be written any more is said, not fatal.
@@ -122,13 +132,6 @@ impl Invitation<'_> {
             self.ui.say(&said);
         }
     }
-}
-
-fn write_png(path: &Path, link: &str) -> Result<(), Failed> {
-    let png = qr::png(link, MODULE_PX);
-    let png = png.map_err(|error| failed(Failure::new(ExitCode::Internal, error.to_string(), "report it")))?;
-    // The picture holds the secret as much as the link does.
-    write_secret_file(path, &png).map_err(|error| disk(&error))
 }
 
 pub(super) fn advertise(invitation: &Invitation<'_>, hosted: &Hosted) -> Option<Advert> {
