@@ -209,13 +209,16 @@ fn is_dumped(scene: &Scene, program: &Path, arguments: &[&str]) -> bool {
 }
 
 #[test]
-fn e20_a_receiver_that_crashes_leaves_no_core() {
+fn e20_whatever_hosts_and_crashes_leaves_no_core() {
     let scene = Scene::new();
     scene.thing("a", b"a");
     if !is_dumped(&scene, Path::new("cat"), &[]) {
         skip("no program leaves a core here");
         return;
     }
-    let receive = ["receive", "--json", "--interface", "lo", "--port", "0", "--hidden", "--qr", "never"];
-    assert!(!is_dumped(&scene, &qrdrop(), &receive));
+    let hosting =
+        ["--json", "--interface", "lo", "--port", "0", "--hidden", "--qr", "never", "--invite-file", "invite"];
+    for command in [&["receive"][..], &["send", "a"], &["chat"]] {
+        assert!(!is_dumped(&scene, &qrdrop(), &[command, &hosting].concat()), "{command:?}");
+    }
 }

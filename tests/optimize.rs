@@ -4,14 +4,15 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::time::SystemTime;
+use std::process::{Child, Command, Stdio};
+use std::time::{Instant, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use common::around::have_module;
-use common::{Ended, Launch, Scene, disk, number, peer, python, text};
+use common::{Ended, Launch, PATIENCE, Scene, disk, number, peer, python, qrdrop, text};
 
 /// Runs `photos.py`; what it prints.
 fn photos(args: &[&str]) -> String {
@@ -187,6 +188,62 @@ fn d18_what_is_broken_or_a_bomb_goes_exactly_as_it_is() {
         }
     }
     nothing_is_left_behind(&scene);
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// A worker, as a sender starts it, that may take so much memory; not told anything yet.
+fn worker(memory: u64) -> Child {
+    let wishes = json!({ "images": true, "pdfs": true, "max_edge": null, "strip_location": false });
+    let task = json!({ "wishes": wishes, "memory": memory }).to_string();
+    let mut worker = Command::new(qrdrop());
+    worker.args(["__optimize", &task]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    worker.spawn().expect("a worker starts")
+}
+
+/// What a file of `/proc` says of a process.
+#[cfg(target_os = "linux")]
+fn told(process: &Child, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{}/{file}", process.id())).expect("it runs")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn d18_a_worker_is_limited_before_it_reads_a_byte() {
+    let worker = worker(16 * MIB);
+    let limit = |name: &str| {
+        let limits = told(&worker, "limits");
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("there is such a limit");
+        line.split_whitespace().next().expect("it is told").to_owned()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    // The one that is set last.
+    while limit("Max open files") != "3" {
+        assert!(Instant::now() < deadline, "{}", told(&worker, "limits"));
+        std::thread::yield_now();
+    }
+    assert_eq!(limit("Max address space"), ((16 + 128) * MIB).to_string());
+    assert_eq!(limit("Max cpu time"), "5");
+    assert_eq!(limit("Max core file size"), "0");
+    assert!(told(&worker, "status").contains("NoNewPrivs:\t1"), "the kernel holds it to what is open");
+    let ended = worker.wait_with_output().expect("it ends with its input");
+    assert!(ended.status.success() && ended.stdout.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn d18_a_worker_that_wants_more_memory_than_it_was_given_ends_and_writes_nothing() {
+    let scene = Scene::new();
+    let picture = scene.path("things/picture.png");
+    image::RgbImage::new(5_000, 3_000).save(&picture).expect("a picture can be written");
+    for (memory, is_enough) in [(1, false), (400 * MIB, true)] {
+        let mut worker = worker(memory);
+        let content = fs::read(&picture).expect("it is there");
+        // It may end before it has read everything.
+        let _ = worker.stdin.take().expect("it is piped").write_all(&content);
+        let ended = worker.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.success(), !ended.stdout.is_empty()), (is_enough, is_enough), "{said}");
+    }
 }
 
 #[test]

@@ -45,10 +45,10 @@ use settings::Parsed;
 /// Runs the command line `arguments`, the program's name first, and returns what the process exits with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    leave_no_dump();
     if arguments.get(1).is_some_and(|first| first == WORKER) {
         return work(arguments.get(2).map(OsString::as_os_str));
     }
-    leave_no_dump();
     let parsed = match settings::parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => {

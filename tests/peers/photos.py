@@ -99,6 +99,26 @@ def bomb(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def bomb_pdf(mebibytes):
+    """A PDF with a packed object that takes a thousand times as much room as the file."""
+    squeeze, spaces = zlib.compressobj(9), b" " * (1024 * 1024)
+    packed = squeeze.compress(b"5 0 ") + b"".join(squeeze.compress(spaces) for _ in range(mebibytes)) + squeeze.flush()
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Count 0/Kids[]>>",
+        b"<</Type/ObjStm/N 1/First 4/Filter/FlateDecode/Length %d>>stream\n%s\nendstream" % (len(packed), packed),
+    ]
+    out, places = bytearray(b"%PDF-1.5\n"), []
+    for number, body in enumerate(objects, 1):
+        places.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    start = len(out)
+    rows = [(0, 0, 65535)] + [(1, place, 0) for place in places] + [(1, start, 0), (2, 3, 0)]
+    table = b"".join(struct.pack(">BIH", *row) for row in rows)
+    out += b"4 0 obj\n<</Type/XRef/Size 6/W[1 4 2]/Root 1 0 R/Length %d>>stream\n%s\nendstream\nendobj\n" % (len(table), table)
+    return bytes(out + b"startxref\n%d\n%%%%EOF\n" % start)
+
+
 def make(folder, count, edge):
     folder.mkdir(parents=True, exist_ok=True)
     photo = scene(1200, 900, 1)
@@ -143,6 +163,7 @@ def make_hostile(folder):
     png = buffer.getvalue()
     frame = jpeg.index(b"\xff\xc0")
     files = {
+        "bomb.pdf": bomb_pdf(256),
         "bomb.png": bomb(60_000, 60_000),
         "cut.jpg": jpeg[:len(jpeg) // 2],
         "cut.png": png[:len(png) // 2],
