@@ -212,3 +212,47 @@ pub(super) fn final_path(folder: Option<&RelPath>, offered: &RelPath, name: &Fil
         None => offered.with_first(name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(id: u32) -> PlannedFile {
+        let path = RelPath::from_stranger(&format!("tree/{id}")).unwrap();
+        PlannedFile { path, folder: TOP, size: Some(u64::from(id)), has_holes: false, modified: None, charge: 4096 }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_packed_plan_gives_and_takes_like_a_map(
+            ids in prop::collection::btree_set(0u32..1_500, 0..700),
+            steps in prop::collection::vec((0u32..1_600, 0u8..3), 0..300),
+        ) {
+            let (mut files, mut model) = (PlannedFiles::default(), BTreeMap::new());
+            for &id in &ids {
+                files.add(id, file(id));
+                model.insert(id, file(id));
+            }
+            for (id, step) in steps {
+                match step {
+                    0 => {
+                        prop_assert_eq!(files.take(id).map(|file| file.path), model.remove(&id).map(|file| file.path));
+                    }
+                    1 if ids.contains(&id) => {
+                        files.put_back(id);
+                        model.insert(id, file(id));
+                    }
+                    _ => prop_assert_eq!(files.get(id).map(|file| file.size), model.get(&id).map(|file| file.size)),
+                }
+            }
+            let left: Vec<_> = files.iter().map(|(id, file)| (id, file.path)).collect();
+            prop_assert_eq!(left, model.into_iter().map(|(id, file)| (id, file.path)).collect::<Vec<_>>());
+            prop_assert!(files.get(u32::MAX).is_none());
+        }
+    }
+}

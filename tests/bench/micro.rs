@@ -67,7 +67,7 @@ fn entries(count: usize) -> Vec<Entry> {
 }
 
 /// There and back, as a frame.
-fn codec<M: Message>(message: M) -> Once {
+fn codec<M: Message + 'static>(message: M) -> Once {
     Box::new(move || {
         let bytes = frame(&message);
         let (header, payload) = bytes.split_first_chunk::<HEADER_LEN>().expect("a frame has a header");
@@ -172,7 +172,11 @@ fn roll() -> Once {
 fn words() -> Once {
     let prefixes: [&[u8]; 5] =
         [&[0x16, 3, 1, 2, 0], b"GET / HTTP/1.1\r\n", b"photo.jpg<SEPARATOR>4096", b"POST /claim HTTP/1.1", &[0; 8]];
-    Box::new(move || prefixes.iter().for_each(|prefix| drop(black_box(sniff(prefix)))))
+    Box::new(move || {
+        for prefix in prefixes {
+            black_box(sniff(prefix));
+        }
+    })
 }
 
 fn tutorial() -> Once {
