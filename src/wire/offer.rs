@@ -164,7 +164,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Cuts a manifest into pages of some [`PAGE_AIM`] bytes.
+    /// Cuts a manifest into pages of some 64 KiB.
     pub fn cut(entries: impl IntoIterator<Item = Entry>) -> impl Iterator<Item = Page> {
         let mut entries = entries.into_iter().peekable();
         let mut first = 0;
@@ -262,7 +262,7 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// Cuts verdicts into pages of some [`PAGE_AIM`] bytes; a longer verdict has one to itself.
+    /// Cuts verdicts into pages of some 64 KiB; a longer verdict has one to itself.
     pub fn cut(runs: impl IntoIterator<Item = Run>) -> impl Iterator<Item = Verdicts> {
         let mut runs = runs.into_iter().peekable();
         std::iter::from_fn(move || {
