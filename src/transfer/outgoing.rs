@@ -14,7 +14,7 @@ use super::receipts::Receipts;
 use super::sources::{Source, Sources};
 use super::squeeze::Compress;
 use super::tree::{Forest, Hash};
-use super::untaken::Untaken;
+use super::untaken::{Transit, Untaken};
 use crate::roll::Kept;
 use crate::store::{SourceEntry, SourceFile, StoreError};
 use crate::wire::{CHUNK_LEN, FileEnd, PACK_FILES, PACK_LEN, Run, Verdict, Withdraw};
@@ -47,8 +47,7 @@ pub struct Outgoing {
     queue: Mutex<Queue>,
     /// What was on its way on lanes that were cut, and how much of it was counted, until the receiver has let go of them, too.
     lost: Mutex<HashMap<u16, (Vec<Work>, u64)>>,
-    /// Bytes of content on all lanes that the receiver has not taken yet.
-    pub(super) untaken: AtomicU64,
+    pub(super) transit: Transit,
     /// What was acknowledged in this run, and need not be read again in another session.
     pub(super) acknowledged: Arc<Receipts>,
     /// What was sent of entries that are not acknowledged yet.
@@ -177,7 +176,7 @@ impl Outgoing {
             sources,
             queue: Mutex::new(Queue { again: Vec::new(), todo, current: None }),
             lost: Mutex::default(),
-            untaken: AtomicU64::new(0),
+            transit: Transit::default(),
             acknowledged,
             hashes: Mutex::default(),
             same: Mutex::default(),

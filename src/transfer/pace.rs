@@ -21,8 +21,8 @@ const MEMORY: f64 = 0.75;
 /// Compressing must be this much quicker than not, or else it is work for nothing.
 const GAIN: f64 = 1.05;
 
-/// Spans after which compressing is judged: the first one may still empty a full socket buffer.
-const TRIAL: u32 = 4;
+/// Spans after which compressing is judged.
+const TRIAL: u32 = 3;
 
 /// How long nothing is tried after the first try that did not pay, and what that grows to.
 const RETRY: Duration = Duration::from_millis(100);
@@ -42,6 +42,16 @@ pub(super) struct Sample {
     pub(super) cost: f64,
 }
 
+/// What a lane has sent in one go.
+pub(super) struct Sent {
+    /// Bytes of content.
+    pub(super) plain: u64,
+    pub(super) squeezed: bool,
+    /// The lane's time for it, and the part of that for which it was writing to the connection.
+    pub(super) busy: Duration,
+    pub(super) writing: Duration,
+}
+
 /// What the lanes of one transfer have learnt.
 pub(super) struct Pace {
     lanes: usize,
@@ -51,11 +61,14 @@ pub(super) struct Pace {
     /// Whether the current span has no sample yet.
     curious: bool,
     sample: Option<Sample>,
-    /// Of all lanes together, before compressing began and since.
+    /// Of what the receiver takes from all lanes together, before compressing began and since: what is written may only have
+    /// filled a buffer.
     without: Rate,
     with: Rate,
     /// Spans judged since compressing began.
     trial: u32,
+    /// Bytes taken by the receiver, from where on what it takes was sent in the way that is on.
+    settled: u64,
     not_before: Option<Instant>,
     retry: Duration,
     probe_at: Option<Instant>,
@@ -83,6 +96,8 @@ impl Rate {
 
 struct Span {
     since: Instant,
+    /// Bytes that the receiver had taken when it began.
+    taken: u64,
     plain: u64,
     squeezed: u64,
     busy: Duration,
@@ -90,8 +105,8 @@ struct Span {
 }
 
 impl Span {
-    fn from(since: Instant) -> Self {
-        Span { since, plain: 0, squeezed: 0, busy: Duration::ZERO, writing: Duration::ZERO }
+    fn from(since: Instant, taken: u64) -> Self {
+        Span { since, taken, plain: 0, squeezed: 0, busy: Duration::ZERO, writing: Duration::ZERO }
     }
 }
 
@@ -107,6 +122,7 @@ impl Default for Pace {
             without: Rate::default(),
             with: Rate::default(),
             trial: 0,
+            settled: 0,
             not_before: None,
             retry: RETRY,
             probe_at: None,
@@ -119,7 +135,7 @@ impl Pace {
     /// A lane begins.
     pub(super) fn join(&mut self, now: Instant) {
         self.lanes += 1;
-        self.span.get_or_insert_with(|| Span::from(now));
+        self.span.get_or_insert_with(|| Span::from(now, 0));
     }
 
     /// A lane ends.
@@ -143,33 +159,39 @@ impl Pace {
         self.sample = Some(sample);
     }
 
-    /// `plain` bytes went, and whether they were `squeezed`. `busy` is the lane's time for them, of which it was
-    /// `writing` to the connection.
-    pub(super) fn sent(&mut self, now: Instant, plain: u64, squeezed: bool, busy: Duration, writing: Duration) {
-        let span = self.span.get_or_insert_with(|| Span::from(now));
-        span.plain += plain;
-        span.squeezed += if squeezed { plain } else { 0 };
-        span.busy += busy;
-        span.writing += writing;
+    /// A lane has sent something; of all that was sent the receiver has `taken` so many bytes, and so many are `untaken`.
+    pub(super) fn sent(&mut self, now: Instant, sent: Sent, taken: u64, untaken: u64) {
+        let span = self.span.get_or_insert_with(|| Span::from(now, taken));
+        span.plain += sent.plain;
+        span.squeezed += if sent.squeezed { sent.plain } else { 0 };
+        span.busy += sent.busy;
+        span.writing += sent.writing;
         let seconds = (now - span.since).as_secs_f64();
-        if seconds < SPAN.as_secs_f64() {
+        // What arrives, arrives by the chunk.
+        if seconds < SPAN.as_secs_f64() || taken == span.taken {
             return;
         }
-        let plain = span.plain;
+        let passed = taken - span.taken;
+        let settled = span.taken >= self.settled;
         let share = span.writing.as_secs_f64() / span.busy.as_secs_f64().max(f64::EPSILON);
         let mostly_squeezed = span.squeezed * 2 > span.plain;
-        self.span = Some(Span::from(now));
+        self.span = Some(Span::from(now, taken));
         self.curious = true;
+        let was_on = self.on;
         match self.on {
-            false => self.predict(now, plain, seconds, share),
+            _ if !settled => {}
+            false => self.predict(now, passed, seconds, share),
             // What does not compress says nothing about compressing.
-            true if mostly_squeezed => self.judge(now, plain, seconds, share),
+            true if mostly_squeezed => self.judge(now, passed, seconds, share),
             true => {}
+        }
+        if self.on != was_on {
+            self.settled = taken + untaken;
         }
     }
 
-    fn predict(&mut self, now: Instant, plain: u64, seconds: f64, share: f64) {
-        self.without.add(plain, seconds);
+    fn predict(&mut self, now: Instant, passed: u64, seconds: f64, share: f64) {
+        self.without.add(passed, seconds);
         let waiting = self.not_before.is_some_and(|not_before| now < not_before);
         let Some(Sample { ratio, cost }) = self.sample.filter(|_| !waiting) else { return };
         let saves = (1.0 - ratio) * share / self.without.get();
@@ -180,13 +202,9 @@ impl Pace {
         }
     }
 
-    fn judge(&mut self, now: Instant, plain: u64, seconds: f64, share: f64) {
+    fn judge(&mut self, now: Instant, passed: u64, seconds: f64, share: f64) {
         self.trial += 1;
-        if self.trial == 1 {
-            // It began before.
-            return;
-        }
-        self.with.add(plain, seconds);
+        self.with.add(passed, seconds);
         if self.trial < TRIAL {
             return;
         }
@@ -220,15 +238,17 @@ mod tests {
         now: Instant,
         link: f64,
         ratio: f64,
-        /// Bytes that the way to the link still takes at once.
+        taken: u64,
+        /// Bytes that the way to the link still takes at once, and those that are in it.
         buffer: f64,
+        buffered: f64,
     }
 
     impl Model {
         fn new(link: f64, ratio: f64) -> Self {
             let (mut pace, now) = (Pace { cores: 2, ..Pace::default() }, Instant::now());
             pace.join(now);
-            Model { pace, now, link, ratio, buffer: 0.0 }
+            Model { pace, now, link, ratio, taken: 0, buffer: 0.0, buffered: 0.0 }
         }
 
         /// Sends chunks of 1 MiB for that long; the part of the bytes that were compressed, and bytes a second.
@@ -246,10 +266,14 @@ mod tests {
                 let copying = wire / 2e9;
                 let buffered = wire.min(self.buffer);
                 self.buffer -= buffered;
+                self.buffered += buffered;
                 let busy = (thinking + copying).max((wire - buffered) / self.link);
                 self.now += Duration::from_secs_f64(busy);
                 let seconds = Duration::from_secs_f64;
-                self.pace.sent(self.now, MIB as u64, on, seconds(busy), seconds(busy - thinking));
+                let sent =
+                    Sent { plain: MIB as u64, squeezed: on, busy: seconds(busy), writing: seconds(busy - thinking) };
+                self.taken += (MIB * (wire - buffered) / wire) as u64;
+                self.pace.sent(self.now, sent, self.taken, self.buffered as u64);
                 done += busy;
                 chunks += 1.0;
                 squeezed += f64::from(u8::from(on));
@@ -311,12 +335,15 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         pace.join(now);
-        let mut squeezed = 0;
+        let (mut squeezed, mut taken) = (0, 0);
         for _ in 0..2_000 {
             pace.sampled(Sample { ratio: 0.2, cost: 1.0 / 400e6 });
             now += Duration::from_millis(10);
             squeezed += u32::from(pace.is_on());
-            pace.sent(now, MIB as u64, pace.is_on(), Duration::from_millis(10), Duration::from_millis(9));
+            let (busy, writing) = (Duration::from_millis(10), Duration::from_millis(9));
+            let sent = Sent { plain: MIB as u64, squeezed: pace.is_on(), busy, writing };
+            taken += MIB as u64;
+            pace.sent(now, sent, taken, 0);
         }
         assert!(squeezed < 100, "{squeezed} of 2,000 chunks");
     }

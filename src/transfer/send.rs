@@ -22,7 +22,7 @@ use crate::wire::{CHUNK_LEN, Chunk, Codec, FileEnd, HEADER_LEN, LaneEnd, Pack, P
 /// When the connection is cut, the receiver misbehaves, or [`Outgoing::stop`] was called. What was on its way on this lane
 /// is then kept under its number, see [`Outgoing::say_again`].
 pub fn send_lane(stream: &mut impl LaneStream, outgoing: &Outgoing, lane: u16) -> Result<(), LaneError> {
-    let mut untaken = Untaken::new(&outgoing.untaken);
+    let mut untaken = Untaken::new(&outgoing.transit);
     match send_all(stream, outgoing, &mut untaken) {
         // Nothing is lost with the receiver's last word.
         Err(Stage::Ending(LaneError::Cut(_))) if untaken.is_empty() => Ok(()),
@@ -49,7 +49,7 @@ impl From<LaneError> for Stage {
 fn send_all<'a>(stream: &mut impl LaneStream, outgoing: &'a Outgoing, untaken: &mut Untaken<'a>) -> Result<(), Stage> {
     let mut buffer = vec![0; HEADER_LEN + PIECE];
     let mut small = Vec::new();
-    let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace);
+    let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace, &outgoing.transit);
     let mut active = Active::begin(outgoing);
     while !active.leaves() {
         let Some(work) = outgoing.next_work() else { break };

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use zstd::bulk::Compressor;
 
 use super::lock;
-use super::pace::{Pace, Sample};
+use super::pace::{Pace, Sample, Sent};
+use super::untaken::Transit;
 use crate::wire::{Codec, HEADER_LEN};
 
 /// The quickest of zstd's ordinary levels; on a link that is worth compressing for, a better ratio never made up for the
@@ -40,15 +41,16 @@ pub enum Compress {
 pub(super) struct Squeezer<'a> {
     when: Compress,
     pace: &'a Mutex<Pace>,
+    transit: &'a Transit,
     encoder: Option<Compressor<'static>>,
     packed: Vec<u8>,
     sample: Vec<u8>,
 }
 
 impl<'a> Squeezer<'a> {
-    pub(super) fn new(when: Compress, pace: &'a Mutex<Pace>) -> Self {
+    pub(super) fn new(when: Compress, pace: &'a Mutex<Pace>, transit: &'a Transit) -> Self {
         lock(pace).join(Instant::now());
-        Squeezer { when, pace, encoder: None, packed: Vec::new(), sample: Vec::new() }
+        Squeezer { when, pace, transit, encoder: None, packed: Vec::new(), sample: Vec::new() }
     }
 
     /// Whether the next chunk is to be gathered for [`Squeezer::squeeze`].
@@ -85,7 +87,8 @@ impl<'a> Squeezer<'a> {
     /// the connection.
     pub(super) fn sent(&mut self, codec: Codec, plain: u64, busy: Duration, writing: Duration) {
         if self.when == Compress::Auto {
-            lock(self.pace).sent(Instant::now(), plain, codec != Codec::Raw, busy, writing);
+            let sent = Sent { plain, squeezed: codec != Codec::Raw, busy, writing };
+            lock(self.pace).sent(Instant::now(), sent, self.transit.taken(), self.transit.untaken());
         }
     }
 

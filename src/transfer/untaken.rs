@@ -18,6 +18,25 @@ const MOST_BYTES_IN_ALL: u64 = 2 * CHUNK_LEN;
 /// Things that may be on their way, whatever they hold: the receiver's words about them fit into any socket.
 const MOST: usize = 64;
 
+/// Content of one transfer, in bytes, on all its lanes.
+#[derive(Default)]
+pub(super) struct Transit {
+    /// On its way.
+    untaken: AtomicU64,
+    /// Taken by the receiver so far.
+    taken: AtomicU64,
+}
+
+impl Transit {
+    pub(super) fn untaken(&self) -> u64 {
+        self.untaken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
 /// What a receiver has yet to take, oldest first.
 pub(super) struct Untaken<'a> {
     /// What the lane is at, as long as nothing of it has begun.
@@ -25,8 +44,7 @@ pub(super) struct Untaken<'a> {
     items: VecDeque<Item>,
     /// Content of all of them.
     bytes: u64,
-    /// Content on all lanes.
-    in_all: &'a AtomicU64,
+    in_all: &'a Transit,
 }
 
 struct Item {
@@ -39,7 +57,7 @@ struct Item {
 
 impl<'a> Untaken<'a> {
     /// Nothing; what comes is counted with that of the other lanes.
-    pub(super) fn new(in_all: &'a AtomicU64) -> Self {
+    pub(super) fn new(in_all: &'a Transit) -> Self {
         Untaken { at: None, items: VecDeque::new(), bytes: 0, in_all }
     }
 
@@ -60,12 +78,12 @@ impl<'a> Untaken<'a> {
         }
         self.items.push_back(Item { work, bytes, counted: 0 });
         self.bytes += bytes;
-        self.in_all.fetch_add(bytes, Ordering::Relaxed);
+        self.in_all.untaken.fetch_add(bytes, Ordering::Relaxed);
         heard.map(drop)
     }
 
     fn is_full(&self) -> bool {
-        let most = match self.in_all.load(Ordering::Relaxed) > MOST_BYTES_IN_ALL {
+        let most = match self.in_all.untaken() > MOST_BYTES_IN_ALL {
             true => 0,
             false => MOST_BYTES,
         };
@@ -100,7 +118,8 @@ impl<'a> Untaken<'a> {
                 read_message::<Taken>(stream, header)?;
                 let bytes = self.items.pop_front().map_or(0, |item| item.bytes);
                 self.bytes -= bytes;
-                self.in_all.fetch_sub(bytes, Ordering::Relaxed);
+                self.in_all.untaken.fetch_sub(bytes, Ordering::Relaxed);
+                self.in_all.taken.fetch_add(bytes, Ordering::Relaxed);
                 Ok(false)
             }
             Kind::LaneEnd if self.items.is_empty() => {
@@ -125,6 +144,6 @@ impl<'a> Untaken<'a> {
 
 impl Drop for Untaken<'_> {
     fn drop(&mut self) {
-        self.in_all.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.in_all.untaken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

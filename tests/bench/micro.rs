@@ -137,7 +137,8 @@ fn seal() -> Once {
                     server.read_tls(&mut rest).expect("memory gives it");
                     server.process_new_packets().expect("an honest peer");
                 }
-                done += server.reader().read(&mut read[done..]).expect("a record is there");
+                // Half a record is none yet.
+                done += server.reader().read(&mut read[done..]).unwrap_or(0);
             }
         }
         assert_eq!(read, content);
