@@ -168,7 +168,7 @@ impl Pace {
         span.writing += sent.writing;
         let seconds = (now - span.since).as_secs_f64();
         // What arrives, arrives by the chunk.
-        if seconds < SPAN.as_secs_f64() || taken == span.taken {
+        if seconds < SPAN.as_secs_f64() || taken <= span.taken {
             return;
         }
         let passed = taken - span.taken;
