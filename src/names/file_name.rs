@@ -52,9 +52,3 @@ impl fmt::Display for FileName {
         f.pad(&self.0)
     }
 }
-
-impl AsRef<str> for FileName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}

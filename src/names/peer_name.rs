@@ -39,9 +39,3 @@ impl fmt::Display for PeerName {
         f.pad(&self.0)
     }
 }
-
-impl AsRef<str> for PeerName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}

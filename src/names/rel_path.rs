@@ -148,12 +148,6 @@ impl fmt::Display for RelPath {
     }
 }
 
-impl AsRef<str> for RelPath {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
 pub(super) fn collision_key(text: &str) -> String {
     let decomposed: String = text.nfd().filter(|&c| !is_joiner(c)).collect();
     UniCase::unicode(decomposed).to_folded_case().nfc().collect()

@@ -80,8 +80,15 @@ fn a_path_too_deep_or_too_long_is_refused_and_the_limit_itself_passes() {
     let long = |last| format!("{}/{}", vec!["a".repeat(255); 15].join("/"), "b".repeat(last));
     assert_eq!(path(&long(255)).map(|path| path.len()), Ok(4_095));
     assert_eq!(path(&format!("{}/c", long(255))), Err(NameError::TooLong));
+    let longest = |last: String| format!("{}/{}/{last}", vec!["a".repeat(255); 15].join("/"), "b".repeat(127));
+    assert_eq!(path(&longest("c".repeat(128))).map(|path| path.len()), Ok(4_096));
+    assert_eq!(path(&longest("c".repeat(129))), Err(NameError::TooLong));
+
     let growing = vec!["nul"; 64].join("/");
     assert_eq!(path(&growing).map(|path| path.len()), Ok(64 * 5 - 1));
+    let device = |padding| format!("nul.{}", "c".repeat(padding));
+    assert_eq!(path(&longest(device(123))).map(|path| path.len()), Ok(4_096));
+    assert_eq!(path(&longest(device(124))), Err(NameError::TooLong));
 }
 
 #[test]
@@ -172,6 +179,10 @@ fn what_windows_reads_in_a_name_is_no_longer_there() {
     assert_eq!(path("dir./x").as_deref(), Ok("dir/x"));
     assert_eq!(path(r"a\b.txt").as_deref(), Ok("a_b.txt"));
     assert_eq!(path("note: today.txt").as_deref(), Ok("note_ today.txt"));
+    assert_eq!(path("note to self:/x").as_deref(), Ok("note to self_/x"));
+    assert_eq!(path("7:/x").as_deref(), Ok("7_/x"));
+    assert_eq!(path("C:x").as_deref(), Ok("C_x"));
+    assert_eq!(path(r"ab:\x").as_deref(), Ok("ab__x"));
 }
 
 #[test]
@@ -185,6 +196,7 @@ fn hidden_characters_in_names_become_visible() {
         ("\u{200d}x", "_x"),
         ("👩\u{200d}\u{200d}💻", "👩\u{200d}_💻"),
         ("x\u{2028}y\u{3164}z", "x_y_z"),
+        ("x\u{fdd0}y\u{fffe}z\u{1ffff}", "x_y_z_"),
     ] {
         assert_eq!(name(hostile), stored);
     }
@@ -202,6 +214,7 @@ fn a_long_name_is_cut_between_graphemes_and_keeps_its_extension() {
     assert_eq!(name(&format!("{}.txt", "é".repeat(200))), format!("{}.txt", "é".repeat(125)));
     let family = "👩\u{200d}👩\u{200d}👧";
     assert_eq!(name(&family.repeat(20)), family.repeat(255 / family.len()));
+    assert_eq!(name(&format!("{}.txt", family.repeat(20))), format!("{}.txt", family.repeat(251 / family.len())));
     assert!(name(&format!("a{}", "\u{301}".repeat(1_000))).len() > 250);
 }
 
@@ -216,6 +229,9 @@ fn a_number_goes_before_the_extension_and_fits() {
         ("a.b.c", "a.b (1).c"),
     ] {
         assert_eq!(FileName::from_stranger(plain).with_number(1).as_str(), numbered);
+    }
+    for (inside, numbered) in [("d/.bashrc", ".bashrc (1)"), ("d/.tar.gz", ".tar (1).gz")] {
+        assert_eq!(RelPath::from_stranger(inside).unwrap().leaf().with_number(1).as_str(), numbered);
     }
     let longest = FileName::from_stranger(&format!("{}.txt", "a".repeat(251))).with_number(u32::MAX);
     assert_eq!(longest.as_str().len(), 255);
@@ -263,6 +279,21 @@ fn a_path_is_taken_apart_and_put_together() {
     let single = RelPath::from(FileName::from_stranger("x"));
     assert_eq!((single.parent(), single.first(), single.leaf().as_str()), (None, "x", "x"));
     assert_eq!(single.with_first(&FileName::from_stranger("y")).as_str(), "y");
+}
+
+#[test]
+fn names_print_as_they_are_and_in_columns() {
+    let (file, path, peer) =
+        (FileName::from_stranger("x"), RelPath::from_stranger("d/x").unwrap(), PeerName::from_stranger("Ada"));
+    assert_eq!(format!("{file}, {path}, {peer}"), "x, d/x, Ada");
+    assert_eq!(format!("{file:3}|{path:>4}|{peer:.2}"), "x  | d/x|Ad");
+}
+
+#[test]
+fn devices_that_a_person_takes_for_one_have_one_key() {
+    let key = |text| PeerName::from_stranger(text).collision_key();
+    assert_eq!(key("Zo\u{eb}"), key("ZOE\u{308}"));
+    assert_ne!(key("Zo\u{eb}"), key("Zoe"));
 }
 
 #[test]
@@ -337,6 +368,8 @@ fn amounts_are_sane_at_their_edges() {
         (185.0, "3 min 05 s"),
         (7_620.0, "2 h 07 min"),
         (349_200.0, "4 d 01 h"),
+        (8_639_999.0, "99 d 23 h"),
+        (8_640_000.0, "over 99 d"),
         (f64::INFINITY, "over 99 d"),
     ] {
         assert_eq!(human_duration(seconds), text);
