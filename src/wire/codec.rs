@@ -139,11 +139,6 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// Whether all bytes were read.
-    pub fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// Leftovers are an error.
     pub fn finish(self) -> Result<(), Malformed> {
         match self.rest.len() {

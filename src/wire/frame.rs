@@ -142,9 +142,9 @@ pub struct Header {
 impl Header {
     /// Checks kind and length before a byte of payload is read.
     pub fn parse(bytes: [u8; HEADER_LEN]) -> Result<Header, FrameError> {
-        let [kind, len @ ..] = bytes;
+        let [kind, a, b, c] = bytes;
         let kind = Kind::from_byte(kind).ok_or(FrameError::UnknownKind(kind))?;
-        let len = len.iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte));
+        let len = u32::from_be_bytes([0, a, b, c]) as usize;
         if len > kind.cap() {
             return Err(FrameError::OverCap { kind, len, cap: kind.cap() });
         }

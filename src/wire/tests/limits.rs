@@ -91,6 +91,13 @@ fn a_piece_is_as_large_as_its_cap_says_and_no_larger() {
 }
 
 #[test]
+fn raw_pieces_are_as_long_as_their_content_compressed_ones_as_they_say_and_zeros_have_none() {
+    assert_eq!(Codec::Raw.wire_len(CHUNK_LEN), CHUNK_LEN);
+    assert_eq!(Codec::Zstd { packed: 77 }.wire_len(CHUNK_LEN), 77);
+    assert_eq!(Codec::Zeros.wire_len(CHUNK_LEN), 0);
+}
+
+#[test]
 fn every_cap_can_be_said_in_three_bytes() {
     for kind in Kind::ALL {
         let header = Header { kind, len: kind.cap() };
