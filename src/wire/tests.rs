@@ -25,3 +25,16 @@ fn payload<M: Message>(message: &M) -> Vec<u8> {
     message.encode(&mut payload);
     payload
 }
+
+#[test]
+fn a_hello_tells_of_a_room_and_of_a_lasting_key_by_one_bit_each() {
+    let told = |role, features| {
+        let hello = Hello { version: 1, role, features, name: String::new(), software: String::new() };
+        (hello.holds_room(), hello.has_lasting_key())
+    };
+    assert_eq!(told(Role::Inbox, 0), (false, false));
+    assert_eq!(told(Role::Inbox, Hello::LASTING_KEY), (false, true));
+    assert_eq!(told(Role::Outbox, Hello::ROOM), (true, false));
+    assert_eq!(told(Role::Outbox, !(Hello::ROOM | Hello::LASTING_KEY)), (false, false));
+    assert_eq!(told(Role::Room, 0), (true, false));
+}

@@ -113,6 +113,9 @@ fn a_full_page_of_the_longest_paths_fits_its_frame() {
     assert_eq!(pages.len(), 3);
     assert!(pages.iter().all(|page| payload(page).len() <= PAGE_AIM));
     assert!(payload(&pages[0]).len() + longest_entry().encoded_len() > PAGE_AIM, "the first page is full");
+    for two in pages.windows(2) {
+        assert_eq!(two[1].first, two[0].first + two[0].entries.len() as u32);
+    }
     assert_eq!(pages.into_iter().flat_map(|page| page.entries).collect::<Vec<_>>(), entries);
 }
 
@@ -137,6 +140,26 @@ fn a_path_longer_than_any_page_does_not_stop_the_manifest() {
 #[test]
 fn no_entries_make_no_page() {
     assert_eq!(Page::cut([]).count(), 0);
+}
+
+#[test]
+fn verdicts_are_cut_into_full_pages_that_say_the_same() {
+    let most = (PAGE_AIM - 4) / 9;
+    let runs: Vec<Run> = (0..=most as u32).map(|first| Run { first, count: 1, verdict: Verdict::Take }).collect();
+    let pages: Vec<Verdicts> = Verdicts::cut(runs.clone()).collect();
+    assert_eq!(pages.iter().map(|page| page.runs.len()).collect::<Vec<_>>(), [most, 1]);
+    pages.iter().for_each(fits);
+    assert_eq!(pages.into_iter().flat_map(|page| page.runs).collect::<Vec<_>>(), runs);
+}
+
+#[test]
+fn the_longest_list_of_ranges_has_a_page_of_its_own() {
+    let ranges = (0..RANGES_CAP as u32).map(|index| (2 * index, 1)).collect();
+    let run = |first, verdict| Run { first, count: 1, verdict };
+    let runs = [run(0, Verdict::Take), run(1, Verdict::TakeRest(ranges)), run(2, Verdict::Have([0; 32]))];
+    let pages: Vec<Verdicts> = Verdicts::cut(runs).collect();
+    assert_eq!(pages.iter().map(|page| page.runs.len()).collect::<Vec<_>>(), [1, 1, 1]);
+    pages.iter().for_each(fits);
 }
 
 #[test]
