@@ -21,7 +21,7 @@ const PAYLOAD_BYTES: usize = TOKEN_BYTES + PREFIX_BYTES;
 const PAYLOAD_CHARS: usize = 43;
 
 /// The longest link, with an IPv6 address written in full; so the text is never moved, which would leave copies behind.
-pub(super) const MAX_LINK_BYTES: usize = "qrdrop://[]:65535/#1".len() + 45 + PAYLOAD_CHARS;
+pub(super) const MAX_LINK_BYTES: usize = "qrdrop://[]:65535/#1".len() + 39 + PAYLOAD_CHARS;
 
 /// Which of the two links: each has its own token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -60,7 +60,7 @@ pub const MEMBERS_CAP: usize = 512;
 /// Offers that stand in a room at once; what one `Welcome` can name beside its members.
 pub const OFFERS_CAP: usize = 128;
 
-/// A link in a room; those of an invitation have 92 bytes at most.
+/// A link in a room; those of an invitation have 102 bytes at most.
 pub const LINK_CAP: usize = 128;
 
 /// Stored files acknowledged in one frame.

@@ -9,7 +9,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::Acceptor;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, ProtocolVersion, ServerConfig,
+    CertificateError, CipherSuite, ClientConfig, ClientConnection, Error, HandshakeKind, ProtocolVersion, ServerConfig,
     ServerConnection,
 };
 
@@ -111,6 +111,8 @@ fn e01_an_honest_pair_sees_the_same_binding_and_each_others_key() {
     assert_eq!(seen_by_guest.client, guest.fingerprint());
     assert_eq!(seen_by_guest.server, host.fingerprint());
     assert_eq!(pair.client.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    let suite = pair.client.negotiated_cipher_suite().map(|suite| suite.suite());
+    assert_eq!(suite, Some(CipherSuite::TLS13_AES_128_GCM_SHA256), "the one at whose speed hashing is the bottleneck");
     let lane = lane_secret(&pair.client).unwrap();
     assert_eq!(lane, lane_secret(&pair.server).unwrap());
     assert_ne!(*lane, seen_by_guest.exporter);

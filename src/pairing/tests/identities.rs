@@ -1,5 +1,9 @@
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
 use super::identity;
 use crate::pairing::tls::{MAX_CERTIFICATE_BYTES, peer_fingerprint};
 use crate::pairing::{Identity, PairingError};
@@ -19,10 +23,26 @@ fn f20_the_certificate_is_one_that_browsers_take() {
     assert!(holds(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]), "the curve is P-256");
     assert!(holds(&[0x87, 4, 192, 168, 1, 23]), "the address is named");
     assert!(holds(&[0x2b, 6, 1, 5, 5, 7, 3, 1]), "it is for servers");
-    let times: Vec<&[u8]> = der.windows(15).filter(|window| window[..2] == [0x17, 13] && window[14] == b'Z').collect();
+    let times = der.windows(15).filter(|window| window[..2] == [0x17, 13] && window[14] == b'Z');
+    let times: Vec<Timestamp> = times
+        .map(|time| {
+            DateTime::strptime("%y%m%d%H%M%SZ", &time[2..]).unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp()
+        })
+        .collect();
     let [from, to] = times[..] else { panic!("two times of validity are expected") };
-    let year = |time: &[u8]| i32::from(time[2] - b'0') * 10 + i32::from(time[3] - b'0');
-    assert!((1..=2).contains(&(year(to) - year(from))));
+    let age = Timestamp::now().duration_since(from);
+    assert!((1_440..1_445).contains(&age.as_mins()), "it is good by a clock that is a day behind: {age}");
+    assert_eq!(to.duration_since(from).as_hours(), 397 * 24);
+}
+
+#[test]
+fn a_kept_key_is_the_same_device_with_another_certificate() {
+    let first = identity();
+    let again = Identity::kept(first.secret(), &[]).unwrap();
+    assert_eq!(again.fingerprint(), first.fingerprint());
+    assert_eq!(again.secret(), first.secret());
+    assert_ne!(again.certificate(), first.certificate());
+    assert!(matches!(Identity::kept(b"no key", &[]), Err(PairingError::Identity(_))));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn an_ipv4_link_over_http_has_at_most_74_bytes() {
 #[test]
 fn the_longest_link_is_never_moved_while_it_is_written() {
     let long = invitation(LinkKind::Qrdrop, "[1111:2222:3333:4444:5555:6666:7777:8888]:65535").link();
-    assert!(long.len() <= MAX_LINK_BYTES);
+    assert_eq!(long.len(), MAX_LINK_BYTES);
     assert_eq!(long.capacity(), MAX_LINK_BYTES);
 }
 
@@ -47,7 +47,19 @@ fn white_space_around_a_link_and_the_case_of_its_scheme_are_forgiven() {
 
 #[test]
 fn an_https_link_is_the_http_one_of_a_host_with_tls() {
-    assert_eq!(Invitation::parse(&LINK.replace("http://", "https://")).unwrap().kind, LinkKind::Http);
+    let secure = LINK.replace("http://", "https://");
+    let invitation = Invitation::parse(&secure).unwrap();
+    assert_eq!(invitation.kind, LinkKind::Http);
+    assert_eq!(invitation.link().as_str(), LINK);
+    assert_eq!(invitation.secure_link().as_str(), secure);
+}
+
+#[test]
+fn an_invitation_tells_whose_it_is_by_half_a_fingerprint() {
+    let (maker, other) = (Fingerprint::of_spki(b"receiver"), Fingerprint::of_spki(b"another"));
+    let invitation = Invitation::parse(&invitation(LinkKind::Qrdrop, "10.0.0.7:5001").link()).unwrap();
+    assert_eq!(invitation.receiver(), &maker.prefix());
+    assert!(invitation.is_of(&maker) && !invitation.is_of(&other));
 }
 
 #[test]
@@ -189,7 +201,11 @@ fn e20_debug_shows_no_secret() {
     }
     let shown = link.link();
     assert!(!said.contains(&shown[shown.len() - 43..][..20]));
-    assert_eq!(format!("{identity:?}"), format!("Identity {{ fingerprint: {:?}, .. }}", identity.fingerprint()));
+    for kind in ["Token(", "Invitation {", "TokenBook {", "Admission {", "Binding {", "Committed {", "Awaiting {"] {
+        assert!(said.contains(kind), "{kind} in {said}");
+    }
+    let fingerprint = format!("Fingerprint({})", identity.fingerprint());
+    assert_eq!(format!("{identity:?}"), format!("Identity {{ fingerprint: {fingerprint}, .. }}"));
 }
 
 fn some_address() -> impl Strategy<Value = SocketAddr> {
