@@ -56,7 +56,13 @@ fn two_fresh_identities_have_nothing_in_common() {
 fn a_peer_shows_exactly_one_certificate_that_parses() {
     let one = identity().certificate().clone();
     assert!(peer_fingerprint(std::slice::from_ref(&one)).is_ok());
-    for certificates in [vec![], vec![one.clone(), one], vec![vec![0x30, 0].into()]] {
-        assert!(matches!(peer_fingerprint(&certificates), Err(PairingError::Certificate(_))));
+    for (certificates, why) in [
+        (vec![], "there is none"),
+        (vec![one.clone(), one], "it comes with others"),
+        (vec![vec![0x30; MAX_CERTIFICATE_BYTES].into()], "it does not parse"),
+        (vec![vec![0x30; MAX_CERTIFICATE_BYTES + 1].into()], "it is too long"),
+    ] {
+        let told = peer_fingerprint(&certificates).unwrap_err();
+        assert!(matches!(told, PairingError::Certificate(told) if told == why), "{told} where {why}");
     }
 }
