@@ -160,11 +160,7 @@ fn regular(file: File) -> io::Result<File> {
 pub(super) fn reopen_file(dir: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).nonblock(cfg!(unix)).follow(FollowSymlinks::No);
-    let file = patiently(|| dir.open_with(name, &options))?.into_std();
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    Ok(file)
+    regular(patiently(|| dir.open_with(name, &options))?.into_std())
 }
 
 /// Random bytes that nobody can guess.

@@ -193,8 +193,18 @@ fn cleaning_removes_the_partials_of_the_dead_and_nothing_else() {
         fs::write(area.join("lock"), "").unwrap();
         fs::write(area.join("0123456789abcdef.part"), "12345").unwrap();
     }
-    fs::write(odd.join("not ours"), "x").unwrap();
-    fs::create_dir(partial.join("holiday")).unwrap();
+    let others = [
+        odd.join("not ours"),
+        odd.join("beef.part"),
+        odd.join("0123456789ABCDEF.part"),
+        partial.join("holiday/0123456789abcdef.part"),
+        partial.join("t-beef/0123456789abcdef.part"),
+        partial.join(format!("t-{}/0123456789abcdef.part", "no".repeat(16))),
+    ];
+    for other in &others {
+        fs::create_dir_all(other.parent().unwrap()).unwrap();
+        fs::write(other, "x").unwrap();
+    }
     symlink(bench.outside(), partial.join(format!("t-{}", "ef".repeat(16)))).unwrap();
     let receive_folder = bench.folder();
     let living = receive_folder.begin(vec![file(0, "a", 1)], IfExists::Rename).unwrap();
@@ -202,8 +212,7 @@ fn cleaning_removes_the_partials_of_the_dead_and_nothing_else() {
 
     assert_eq!(receive_folder.clean().unwrap(), Cleaned { transfers: 1, files: 2, bytes: 10 });
     assert!(!dead.exists());
-    assert!(odd.join("not ours").exists());
-    assert!(partial.join("holiday").exists());
+    assert!(others.iter().all(|other| other.exists()));
     bench.assert_canary();
     open.append(b"x").unwrap();
     assert!(living.commit(vec![open.complete(1).unwrap()])[0].1.is_ok());

@@ -6,6 +6,7 @@ mod property;
 mod secrets;
 mod sending;
 mod space;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::fs;
