@@ -19,7 +19,11 @@ impl History {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, at::PRIVATE_FILE);
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            // A FIFO is refused below, and not waited for until somebody reads it.
+            options.mode(at::PRIVATE_FILE).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+        }
         let file = options.open(path).map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
             return Err(StoreError::Unsafe { subject: shown(path), why: "not a file" });

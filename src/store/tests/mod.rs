@@ -1,6 +1,9 @@
+#[cfg(target_os = "linux")]
+mod direct;
 mod durability;
 mod faults;
 mod hostile;
+mod named;
 mod naming;
 mod property;
 mod secrets;

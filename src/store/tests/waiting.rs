@@ -4,7 +4,9 @@ use std::fs::File;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::store::{Cleaned, Held, Keepsake};
+use crate::store::area::Area;
+use crate::store::journal::Record;
+use crate::store::{Cleaned, Held, Keepsake, at};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -19,8 +21,8 @@ fn begin(folder: &Arc<Folder>, key: u8, entries: &[PlannedEntry]) -> Intake {
 
 /// Leaves the first half of a file of eight bytes under this key.
 fn cut(folder: &Arc<Folder>, key: u8) {
-    let intake = begin(folder, key, &[file(0, "x", 8)]);
-    let partial = intake.open_lasting(0).unwrap();
+    let intake = begin(folder, key, &[file(7, "x", 8)]);
+    let partial = intake.open_lasting(7).unwrap();
     partial.write_at(0, b"half").unwrap();
     partial.note_chunk(1, [11; 32]);
     partial.note_chunk(0, [10; 32]);
@@ -33,6 +35,7 @@ type Part = (String, Vec<(u64, [u8; 32])>);
 fn parts(intake: &Intake) -> Vec<Part> {
     let part = |held| {
         let Held::Part { file, chunks } = held else { panic!("this is stored") };
+        assert_eq!(file.id(), 7);
         let mut content = vec![0; 100];
         let bytes = file.read_at(0, &mut content).unwrap();
         (String::from_utf8_lossy(&content[..bytes]).into_owned(), chunks)
@@ -56,7 +59,7 @@ fn last_said(bench: &Bench, when: SystemTime) {
 fn a_cut_transfer_goes_on_with_what_is_there() {
     let bench = Bench::new();
     cut(&bench.folder(), 1);
-    let intake = begin(&bench.folder(), 1, &[file(0, "x", 8)]);
+    let intake = begin(&bench.folder(), 1, &[file(7, "x", 8)]);
     assert_eq!(parts(&intake), [("half".to_owned(), vec![(0, [10; 32]), (1, [11; 32])])]);
     assert_eq!(parts(&intake), [], "once");
 }
@@ -66,14 +69,14 @@ fn nobody_goes_on_under_another_key_with_another_file_or_where_somebody_works() 
     let bench = Bench::new();
     let folder = bench.folder();
     cut(&folder, 1);
-    let working = begin(&folder, 1, &[file(0, "x", 8)]);
-    assert_eq!(parts(&begin(&folder, 1, &[file(0, "x", 8)])), []);
+    let working = begin(&folder, 1, &[file(7, "x", 8)]);
+    assert_eq!(parts(&begin(&folder, 1, &[file(7, "x", 8)])), []);
     assert_eq!(parts(&working).len(), 1);
     drop(working);
 
     cut(&folder, 2);
-    assert_eq!(parts(&begin(&folder, 3, &[file(0, "x", 8)])), []);
-    assert_eq!(parts(&begin(&folder, 2, &[file(0, "y", 8)])), []);
+    assert_eq!(parts(&begin(&folder, 3, &[file(7, "x", 8)])), []);
+    assert_eq!(parts(&begin(&folder, 2, &[file(7, "y", 8)])), []);
 }
 
 #[test]
@@ -83,13 +86,26 @@ fn what_stands_beyond_the_declared_end_is_cut_off() {
     let area = journal(&bench).parent().unwrap().to_owned();
     let part = names(&area).into_iter().find(|name| name.ends_with(".part")).unwrap();
     fs::write(area.join(part), "half and much more").unwrap();
-    assert_eq!(parts(&begin(&bench.folder(), 1, &[file(0, "x", 8)]))[0].0, "half and");
+    assert_eq!(parts(&begin(&bench.folder(), 1, &[file(7, "x", 8)]))[0].0, "half and");
 }
 
 #[test]
 fn a_transfer_of_which_nothing_is_there_does_not_wait() {
     let bench = Bench::new();
-    drop(begin(&bench.folder(), 1, &[file(0, "x", 8)]));
+    drop(begin(&bench.folder(), 1, &[file(7, "x", 8)]));
+    assert_eq!(names(&bench.inbox()), [""; 0]);
+}
+
+#[test]
+fn a_transfer_whose_data_may_be_lost_does_not_wait() {
+    let bench = Bench::new();
+    let inbox = at::open_ambient_dir(&bench.inbox()).unwrap();
+    let area = Area::create(&inbox, Some(&keepsake(1))).unwrap();
+    area.note(&[Record::stored(5, "x")]);
+    assert!(area.is_kept());
+    area.journal().unwrap().distrust();
+    assert!(!area.is_kept());
+    drop(area);
     assert_eq!(names(&bench.inbox()), [""; 0]);
 }
 
@@ -118,7 +134,7 @@ fn a_transfer_that_waited_too_long_begins_anew() {
     let bench = Bench::new();
     cut(&bench.folder(), 1);
     last_said(&bench, SystemTime::now() - WEEK - MINUTE);
-    assert_eq!(parts(&begin(&bench.folder(), 1, &[file(0, "x", 8)])), []);
+    assert_eq!(parts(&begin(&bench.folder(), 1, &[file(7, "x", 8)])), []);
 }
 
 #[test]
@@ -129,7 +145,7 @@ fn who_works_is_known_but_does_not_wait() {
     let kept = folder.kept().unwrap();
     assert_eq!((kept.len(), &kept[0].keepsake), (1, &keepsake(1)));
     assert!(kept[0].bytes >= 4, "{}", kept[0].bytes);
-    let working = begin(&folder, 1, &[file(0, "x", 8)]);
+    let working = begin(&folder, 1, &[file(7, "x", 8)]);
     assert_eq!((folder.kept().unwrap(), folder.keepsakes().unwrap()), (vec![], vec![keepsake(1)]));
     assert_eq!(folder.clean().unwrap(), Cleaned::default());
     drop(working);

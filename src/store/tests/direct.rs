@@ -1,0 +1,101 @@
+//! Bytes between files and sockets that do not pass through this process.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use super::skipped;
+use crate::store::Pipe;
+use crate::store::direct::{is_of_the_disk, send_file};
+
+/// More than a pipe holds.
+const BYTES: usize = 3 * 1024 * 1024 + 17;
+
+fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (one, listener.accept().unwrap().0)
+}
+
+/// No two neighbouring pages are alike.
+fn pattern() -> Vec<u8> {
+    (0..BYTES).map(|at| (at ^ (at >> 12)) as u8).collect()
+}
+
+/// Takes everything that `socket` has to give through `pipe` into `file`, from `offset` on, `most` bytes at a time.
+fn take(pipe: &Pipe, socket: &TcpStream, file: &File, mut offset: u64, most: u64) -> Option<u64> {
+    loop {
+        let count = pipe.fill(socket, most).unwrap()?;
+        if count == 0 {
+            return Some(offset);
+        }
+        assert!(count as u64 <= most);
+        pipe.empty_into(file, offset, count).unwrap();
+        offset += count as u64;
+    }
+}
+
+#[test]
+fn what_comes_from_a_socket_goes_to_its_place_in_a_file() {
+    let Some(pipe) = Pipe::new() else { return skipped("no such way here") };
+    for most in [100_000, u64::MAX] {
+        let (mut from, socket) = connected();
+        let sender = thread::spawn(move || from.write_all(&pattern()));
+        let file = tempfile::tempfile().unwrap();
+        let Some(end) = take(&pipe, &socket, &file, 5, most) else { return skipped("no splice here") };
+        sender.join().unwrap().unwrap();
+        assert_eq!(end, 5 + BYTES as u64);
+        let mut content = Vec::new();
+        (&file).read_to_end(&mut content).unwrap();
+        assert!(content[..5] == [0; 5] && content[5..] == pattern());
+    }
+}
+
+#[test]
+fn a_file_that_takes_nothing_from_a_pipe_is_written_to() {
+    let Some(pipe) = Pipe::new() else { return skipped("no such way here") };
+    let (mut from, socket) = connected();
+    let sender = thread::spawn(move || from.write_all(&pattern()));
+    let home = tempfile::tempdir().unwrap();
+    // Linux splices nothing into a file that is open for adding to its end.
+    let file = File::options().append(true).create(true).open(home.path().join("x")).unwrap();
+    if take(&pipe, &socket, &file, 0, u64::MAX).is_none() {
+        return skipped("no splice here");
+    }
+    sender.join().unwrap().unwrap();
+    assert!(std::fs::read(home.path().join("x")).unwrap() == pattern());
+}
+
+#[test]
+fn a_piece_of_a_file_goes_to_a_socket_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("x");
+    std::fs::write(&path, pattern()).unwrap();
+    let (mut to, socket) = connected();
+    let receiver = thread::spawn(move || {
+        let mut received = Vec::new();
+        to.read_to_end(&mut received).map(|_| received)
+    });
+    let file = File::open(&path).unwrap();
+    let (from, to) = (1_000, BYTES - 1_000);
+    let mut at = from;
+    while at < to {
+        let Some(sent) = send_file(&file, at as u64, &socket, to - at) else { return skipped("no sendfile here") };
+        let sent = sent.unwrap();
+        assert!((1..=to - at).contains(&sent));
+        at += sent;
+    }
+    assert_eq!(send_file(&file, BYTES as u64, &socket, 1).unwrap().unwrap(), 0, "the end of the file");
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert!(receiver.join().unwrap().unwrap() == pattern()[from..to]);
+}
+
+#[test]
+fn a_failing_disk_is_told_apart_from_a_peer_that_left() {
+    use rustix::io::Errno;
+    assert!(is_of_the_disk(&Errno::IO.into()));
+    for error in [Errno::PIPE, Errno::CONNRESET, Errno::AGAIN] {
+        assert!(!is_of_the_disk(&error.into()));
+    }
+}
