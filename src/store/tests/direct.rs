@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use super::skipped;
-use crate::store::Pipe;
 use crate::store::direct::{is_of_the_disk, send_file};
+use crate::store::{Pipe, SendError, StoreError, WalkOptions, walk};
 
 /// More than a pipe holds.
 const BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -87,8 +87,25 @@ fn a_piece_of_a_file_goes_to_a_socket_as_it_is() {
         at += sent;
     }
     assert_eq!(send_file(&file, BYTES as u64, &socket, 1).unwrap().unwrap(), 0, "the end of the file");
+    assert_eq!(send_file(&file, 0, &socket, 0).unwrap().unwrap(), 0);
     socket.shutdown(Shutdown::Write).unwrap();
     assert!(receiver.join().unwrap().unwrap() == pattern()[from..to]);
+}
+
+#[test]
+fn a_source_that_ends_before_its_listed_size_has_changed() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("x");
+    std::fs::write(&path, "0123456789").unwrap();
+    let walk = walk(std::slice::from_ref(&path), &WalkOptions::default()).unwrap();
+    let source = walk.entries.get(0).unwrap().open().unwrap();
+    let (_to, socket) = connected();
+    let Some(sent) = source.send_to(&socket, 8, 100).unwrap() else { return skipped("no sendfile here") };
+    assert_eq!(sent, 2, "no more than was listed");
+    assert_eq!(source.send_to(&socket, 10, 100).unwrap(), Some(0));
+    std::fs::write(&path, "01234").unwrap();
+    let told = source.send_to(&socket, 5, 5);
+    assert!(matches!(told, Err(SendError::Source(StoreError::SourceChanged { .. }))), "{told:?}");
 }
 
 #[test]

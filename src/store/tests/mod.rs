@@ -118,6 +118,10 @@ fn send(folder: &Arc<Folder>, files: &[(&str, &str)]) -> Vec<Result<Placed, Stor
     send_as(folder, files, IfExists::Rename)
 }
 
+fn make_fifo(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
 /// Whether the rights of files bind this process at all.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()

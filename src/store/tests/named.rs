@@ -11,10 +11,6 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn fifo(path: &Path) {
-    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-}
-
 #[test]
 fn lines_are_added_to_a_log_of_this_user_alone() {
     let home = tempfile::tempdir().unwrap();
@@ -42,7 +38,7 @@ fn a_log_that_is_a_link_or_a_fifo_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let [link, pipe] = ["link", "pipe"].map(|name| home.path().join(name));
     symlink(home.path().join("elsewhere"), &link).unwrap();
-    fifo(&pipe);
+    make_fifo(&pipe);
     assert!(matches!(append(&link, "one\n"), Err(StoreError::Unsafe { .. })));
     assert!(append(&pipe, "one\n").is_err());
     assert!(!home.path().join("elsewhere").exists());
@@ -58,7 +54,7 @@ fn a_history_goes_on_where_it_ended_and_never_waits_for_a_reader() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
     assert_eq!(mode(&path), 0o600);
     let pipe = home.path().join("pipe");
-    fifo(&pipe);
+    make_fifo(&pipe);
     assert!(History::open(&pipe).is_err());
     let _reader = File::options().read(true).write(true).open(&pipe).unwrap();
     assert!(matches!(History::open(&pipe), Err(StoreError::Unsafe { .. })));

@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::store::{StateDir, write_secret_file};
@@ -72,4 +74,58 @@ fn an_invite_file_replaces_a_file_and_follows_no_link() {
     assert!(matches!(write_secret_file(&bench.inbox().join("no/invite"), b"x"), Err(StoreError::Gone { .. })));
     assert_eq!(names(&bench.inbox()), ["invite"]);
     bench.assert_canary();
+}
+
+fn state(bench: &Bench) -> StateDir {
+    StateDir::open(Some(&bench.inbox().join("state"))).unwrap()
+}
+
+#[test]
+fn of_two_who_make_one_secret_the_first_wins() {
+    let bench = Bench::new();
+    let state = state(&bench);
+    assert!(state.create_secret("key", b"one").unwrap());
+    assert!(!state.create_secret("key", b"two").unwrap());
+    assert_eq!(state.read_secret("key").unwrap().unwrap().as_slice(), b"one");
+    assert_eq!(names(state.path()), ["key"]);
+}
+
+#[test]
+fn a_secret_whose_name_the_disk_refuses_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let state = state(&bench);
+    assert!(state.write_secret(&"k".repeat(300), b"one").is_err());
+    assert_eq!(names(state.path()), [""; 0]);
+}
+
+#[test]
+fn what_is_old_goes_by_its_name_and_what_is_new_or_of_the_future_stays() {
+    let bench = Bench::new();
+    let state = state(&bench);
+    let hour = Duration::from_secs(3600);
+    let now = SystemTime::now();
+    for (name, written) in [("x-old", now - 2 * hour), ("y-old", now - 2 * hour), ("x-new", now), ("x-odd", now + hour)]
+    {
+        state.write_secret(name, b"").unwrap();
+        fs::File::options().write(true).open(state.path().join(name)).unwrap().set_modified(written).unwrap();
+    }
+    state.expire(hour, |name| name.starts_with("x-")).unwrap();
+    assert_eq!(
+        names(state.path()).into_iter().collect::<BTreeSet<_>>(),
+        ["x-new", "x-odd", "y-old"].map(String::from).into()
+    );
+}
+
+#[test]
+fn a_name_is_claimed_by_one_at_a_time_and_what_is_not_there_is_removed_already() {
+    let bench = Bench::new();
+    let state = state(&bench);
+    let claim = state.claim("turn").unwrap();
+    assert!(claim.is_some() && state.claim("turn").unwrap().is_none());
+    drop(claim);
+    assert!(state.claim("turn").unwrap().is_some());
+    state.remove("turn").unwrap();
+    state.remove("turn").unwrap();
+    fs::create_dir(state.path().join("folder")).unwrap();
+    assert!(state.remove("folder").is_err());
 }

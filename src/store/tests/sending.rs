@@ -23,10 +23,6 @@ fn left_out(walk: &Walk) -> Vec<(&str, &str)> {
     walk.left_out.iter().map(|out| (out.path.file_name().unwrap().to_str().unwrap(), out.reason.as_str())).collect()
 }
 
-fn make_fifo(path: &Path) {
-    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
-}
-
 fn only_entry(path: &Path) -> SourceEntry {
     entry(&walk_all(&[path.to_owned()]).unwrap(), 0)
 }
