@@ -22,7 +22,10 @@ use rustls::{ClientConnection, ServerConnection};
 /// Does its work once.
 type Once = Box<dyn FnMut()>;
 
-const WORKS: &[(&str, fn() -> Once)] = &[
+/// Its name, and what makes all that it needs.
+type Work = (&'static str, fn() -> Once);
+
+const WORKS: &[Work] = &[
     ("codec: chunk", chunk),
     ("codec: page of 600 entries", page),
     ("codec: 1,024 acknowledgements", acknowledgements),
