@@ -1,6 +1,6 @@
 //! Lists as long as a million entries, held small: a list of files says nearly the same again and again.
 //!
-//! A [`Roll`] is appended to and read by place. Every [`BLOCK`] records are packed together (serde's data model in
+//! A [`Roll`] is appended to and read by place. Every 256 records are packed together (serde's data model in
 //! [postcard](https://postcard.jamesmunns.com/wire-format) form, then zstd, RFC 8878); those that were looked at last are kept as
 //! they are. A file's name, size and times take some 10 to 20 bytes that way, and some 300 as they are.
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Records that are packed together: enough that they have much in common, few enough that reading one of them is cheap.
-pub const BLOCK: usize = 256;
+const BLOCK: usize = 256;
 
 /// Blocks that are kept unpacked: as many as the lanes of one transfer are at, and a few that come late.
 const UNPACKED: usize = 8;
@@ -135,13 +135,6 @@ impl<T> Deref for Kept<T> {
 impl<T> Clone for Kept<T> {
     fn clone(&self) -> Self {
         Kept { block: Arc::clone(&self.block), at: self.at }
-    }
-}
-
-/// A record that is in no roll.
-impl<T> From<T> for Kept<T> {
-    fn from(record: T) -> Self {
-        Kept { block: Arc::new(vec![record]), at: 0 }
     }
 }
 

@@ -37,7 +37,7 @@ pub enum PlannedKind {
 /// An entry of an accepted offer.
 #[derive(Debug, Clone)]
 pub struct PlannedEntry {
-    /// Names the entry within its transfer. Ids ascend, and there are about as many as the last one says.
+    /// Names the entry within its transfer. Ids ascend, with few gaps: what is between them takes room, too.
     pub id: u32,
     /// Where it goes, below the receive folder, if the name is free.
     pub path: RelPath,
@@ -149,7 +149,7 @@ impl Plan {
         for PlannedEntry { id, path, kind, size, holes, modified } in entries {
             let path = path.top_level();
             if id < next_id {
-                return Err(bad(path.as_str(), "an id is used twice"));
+                return Err(bad(path.as_str(), "its id does not come after the one before"));
             }
             next_id = id.saturating_add(1);
             match kind {

@@ -227,6 +227,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const MIB: f64 = 1024.0 * 1024.0;
@@ -239,16 +241,13 @@ mod tests {
         link: f64,
         ratio: f64,
         taken: u64,
-        /// Bytes that the way to the link still takes at once, and those that are in it.
-        buffer: f64,
-        buffered: f64,
     }
 
     impl Model {
         fn new(link: f64, ratio: f64) -> Self {
             let (mut pace, now) = (Pace { cores: 2, ..Pace::default() }, Instant::now());
             pace.join(now);
-            Model { pace, now, link, ratio, taken: 0, buffer: 0.0, buffered: 0.0 }
+            Model { pace, now, link, ratio, taken: 0 }
         }
 
         /// Sends chunks of 1 MiB for that long; the part of the bytes that were compressed, and bytes a second.
@@ -264,16 +263,13 @@ mod tests {
                 let wire = if on { MIB * self.ratio } else { MIB };
                 let thinking = if on { MIB / 400e6 } else { 0.0 } + MIB / 2e9;
                 let copying = wire / 2e9;
-                let buffered = wire.min(self.buffer);
-                self.buffer -= buffered;
-                self.buffered += buffered;
-                let busy = (thinking + copying).max((wire - buffered) / self.link);
+                let busy = (thinking + copying).max(wire / self.link);
                 self.now += Duration::from_secs_f64(busy);
                 let seconds = Duration::from_secs_f64;
                 let sent =
                     Sent { plain: MIB as u64, squeezed: on, busy: seconds(busy), writing: seconds(busy - thinking) };
-                self.taken += (MIB * (wire - buffered) / wire) as u64;
-                self.pace.sent(self.now, sent, self.taken, self.buffered as u64);
+                self.taken += MIB as u64;
+                self.pace.sent(self.now, sent, self.taken, 0);
                 done += busy;
                 chunks += 1.0;
                 squeezed += f64::from(u8::from(on));
@@ -292,16 +288,35 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_fills_first_and_content_that_varies_do_not_keep_a_slow_link_from_being_helped() {
-        let mut model = Model::new(20e6, 0.6);
-        model.buffer = 3.0 * MIB;
-        let (mut squeezed, mut chance) = (0.0, 1u32);
-        for _ in 0..60 {
-            chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            model.ratio = 0.35 + 0.5 * f64::from(chance >> 8) / f64::from(1 << 24);
-            squeezed += model.run(0.001).0 / 60.0;
+    fn a_buffer_that_swallows_what_is_written_does_not_hide_a_slow_link() {
+        const TICK: Duration = Duration::from_millis(20);
+        // Of 20 MB/s, before which 8 MB wait that were written five times as fast.
+        let (link, room, most) = (400_000.0, 8e6, 2e6);
+        let (mut pace, mut now) = (Pace { cores: 2, ..Pace::default() }, Instant::now());
+        pace.join(now);
+        let mut waiting: VecDeque<(f64, f64)> = VecDeque::new();
+        let (mut taken, mut squeezed) = (0.0, 0);
+        for _ in 0..250 {
+            pace.sampled(Sample { ratio: 0.6, cost: 1.0 / 400e6 });
+            let on = pace.is_on();
+            let (ratio, full) =
+                (if on { 0.6 } else { 1.0 }, waiting.iter().map(|(plain, ratio)| plain * ratio).sum::<f64>());
+            let plain = if full < room { most } else { link / ratio };
+            waiting.push_back((plain, ratio));
+            let mut carries = link;
+            while let Some((plain, ratio)) = waiting.front_mut().filter(|_| carries > 1.0) {
+                let passed = plain.min(carries / *ratio);
+                (*plain, carries, taken) = (*plain - passed, carries - passed * *ratio, taken + passed);
+                if *plain < 1.0 {
+                    waiting.pop_front();
+                }
+            }
+            now += TICK;
+            squeezed += u32::from(on);
+            let sent = Sent { plain: plain as u64, squeezed: on, busy: TICK, writing: TICK * 9 / 10 };
+            pace.sent(now, sent, taken as u64, waiting.iter().map(|(plain, _)| *plain as u64).sum());
         }
-        assert!(squeezed > 0.75, "{squeezed}");
+        assert!(squeezed > 200, "{squeezed} of 250 pieces");
     }
 
     #[test]
