@@ -1,5 +1,7 @@
 //! What makes one path component safe on every system.
 
+use std::borrow::Cow;
+
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::chars::visible;
@@ -17,7 +19,21 @@ pub(super) const SUBSTITUTE: char = '_';
 ///
 /// Hidden characters, separators and what Windows reserves become `_`; dots and spaces at the end, which Windows
 /// strips, go; a reserved stem gets a `_`; what is longer than [`NAME_BYTES_MAX`] is cut, its extension kept.
-pub(super) fn tidy(text: &str) -> String {
+pub(super) fn tidy(text: &str) -> Cow<'_, str> {
+    if is_plain(text) { Cow::Borrowed(text) } else { Cow::Owned(made_safe(text)) }
+}
+
+/// Whether it is quickly seen that a component is safe as it is: there may be a million of them, most of them like this.
+fn is_plain(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" !#$%&'()+,-.;=@[]^_`{}~".contains(&byte);
+    text.len() <= NAME_BYTES_MAX
+        && text.bytes().all(is_plain)
+        && !text.ends_with(['.', ' '])
+        && !is_reserved(device_stem(text))
+}
+
+/// [`tidy`], the long way.
+pub(super) fn made_safe(text: &str) -> String {
     let replaced: String = visible(text)
         .map(|c| match c {
             None | Some('\\' | '/' | ':' | '*' | '?' | '"' | '<' | '>' | '|') => SUBSTITUTE,
@@ -92,19 +108,23 @@ fn is_trimmed(c: char) -> bool {
     c == '.' || c.is_whitespace()
 }
 
-/// Appends `_` to a stem that names a device on Windows, whatever extension or spaces follow.
+/// What Windows looks at to tell a device, whatever extension or spaces follow.
+fn device_stem(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name).trim_end()
+}
+
+/// Appends `_` to a stem that names a device on Windows.
 fn unreserved(name: &str) -> String {
-    let stem = name.split('.').next().unwrap_or(name).trim_end();
+    let stem = device_stem(name);
     if is_reserved(stem) { format!("{stem}{SUBSTITUTE}{}", &name[stem.len()..]) } else { name.to_owned() }
 }
 
 /// Microsoft, "Naming Files, Paths, and Namespaces"; the ports also with superscript digits.
 fn is_reserved(stem: &str) -> bool {
-    let upper = stem.to_ascii_uppercase();
-    if matches!(upper.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
+    if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].iter().any(|device| stem.eq_ignore_ascii_case(device)) {
         return true;
     }
-    let port = upper.strip_prefix("COM").or_else(|| upper.strip_prefix("LPT"));
-    let mut digits = port.unwrap_or_default().chars();
+    let is_port = |name: &str| ["COM", "LPT"].iter().any(|port| name.eq_ignore_ascii_case(port));
+    let mut digits = stem.split_at_checked(3).filter(|(name, _)| is_port(name)).map_or("", |(_, rest)| rest).chars();
     matches!((digits.next(), digits.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -66,8 +67,13 @@ impl RelPath {
         if text.split('/').count() > PATH_DEPTH_MAX {
             return Err(NameError::TooDeep);
         }
-        let components: Vec<String> = text.split('/').map(tidy_or_substitute).collect();
-        let path = components.join("/");
+        let mut path = String::with_capacity(text.len());
+        for component in text.split('/') {
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(&tidy_or_substitute(component));
+        }
         if path.len() > PATH_BYTES_MAX {
             return Err(NameError::TooLong);
         }
@@ -149,13 +155,16 @@ impl fmt::Display for RelPath {
 }
 
 pub(super) fn collision_key(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     let decomposed: String = text.nfd().filter(|&c| !is_joiner(c)).collect();
     UniCase::unicode(decomposed).to_folded_case().nfc().collect()
 }
 
-fn tidy_or_substitute(component: &str) -> String {
+fn tidy_or_substitute(component: &str) -> Cow<'_, str> {
     let tidied = tidy(component);
-    if tidied.is_empty() { SUBSTITUTE.to_string() } else { tidied }
+    if tidied.is_empty() { SUBSTITUTE.to_string().into() } else { tidied }
 }
 
 /// A leading separator (also UNC and `\\?\`), a drive (`C:\`, `C:/`) or a scheme (`file:/`).

@@ -28,9 +28,26 @@ pub(super) struct Unfrozen {
     is_known: bool,
     /// Entries that carry data.
     count: usize,
+    texts: Texts,
+    /// Why the first of those is refused whose name could leave the folder.
+    misnamed: Option<Refuse>,
     /// Of the pages so far, in bytes.
     len: usize,
     digest: blake3::Hasher,
+}
+
+/// How many texts there are, and how long together; `None` if that can't be.
+#[derive(Clone, Copy)]
+struct Texts {
+    count: usize,
+    bytes: Option<u64>,
+}
+
+impl Texts {
+    fn add(&mut self, bytes: Option<u64>) {
+        self.count += 1;
+        self.bytes = self.bytes.zip(bytes).and_then(|(sum, bytes)| sum.checked_add(bytes));
+    }
 }
 
 /// A manifest that nothing can be added to any more.
@@ -40,6 +57,8 @@ pub(super) struct Manifest {
     pub(super) entries: Arc<Roll<Entry>>,
     /// How many of them carry data.
     count: usize,
+    texts: Texts,
+    misnamed: Option<Refuse>,
     /// Sum of the sizes; `None` while one is unknown.
     pub(super) bytes: Option<u64>,
     /// What its sender can come back with; all zero if it can't.
@@ -51,7 +70,8 @@ pub(super) struct Manifest {
 impl Unfrozen {
     pub(super) fn new(offer: Offer) -> Self {
         let (entries, digest) = (Roll::default(), blake3::Hasher::new());
-        Unfrozen { offer, entries, bytes: 0, is_known: true, count: 0, len: 0, digest }
+        let texts = Texts { count: 0, bytes: Some(0) };
+        Unfrozen { offer, entries, bytes: 0, is_known: true, count: 0, texts, misnamed: None, len: 0, digest }
     }
 
     /// Adds the next page, given as its payload.
@@ -67,11 +87,23 @@ impl Unfrozen {
             return Err(SessionError::broke("pages of a manifest that don't follow each other"));
         }
         self.digest.update(payload);
-        self.bytes += page.entries.iter().map(|entry| u128::from(entry.size.unwrap_or(0))).sum::<u128>();
-        self.is_known &= page.entries.iter().all(|entry| entry.size.is_some());
-        self.count += page.entries.iter().filter(|entry| entry.kind != EntryKind::Folder).count();
-        self.entries.extend(page.entries);
+        for entry in page.entries {
+            self.bytes += u128::from(entry.size.unwrap_or(0));
+            self.is_known &= entry.size.is_some();
+            self.count += usize::from(entry.kind != EntryKind::Folder);
+            match entry.kind {
+                EntryKind::Text => self.texts.add(entry.size),
+                EntryKind::File | EntryKind::Folder => self.look_at_name(&entry.path),
+            }
+            self.entries.push(entry);
+        }
         Ok(())
+    }
+
+    fn look_at_name(&mut self, path: &str) {
+        if let (None, Err(error)) = (&self.misnamed, RelPath::from_stranger(path)) {
+            self.misnamed = Some(refusal(RefuseCode::Name, format!("`{}`: {error}", inert(path))));
+        }
     }
 
     /// Freezes it, if it is what the sender announced.
@@ -85,8 +117,9 @@ impl Unfrozen {
             return Err(SessionError::broke("a manifest that isn't the one it announced"));
         }
         let transfer = data_encoding::HEXLOWER.encode(&self.offer.transfer);
-        let Unfrozen { offer: Offer { resume_hash, .. }, entries, count, .. } = self;
-        Ok(Manifest { transfer, entries: Arc::new(entries), count, bytes, resume_hash, digest: end.digest })
+        let Unfrozen { offer: Offer { resume_hash, .. }, entries, count, texts, misnamed, .. } = self;
+        let (entries, digest) = (Arc::new(entries), end.digest);
+        Ok(Manifest { transfer, entries, count, texts, misnamed, bytes, resume_hash, digest })
     }
 }
 
@@ -98,7 +131,7 @@ impl Expected {
     pub(super) fn entries(&self) -> impl Iterator<Item = PlannedEntry> {
         let entries = self.0.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text);
         entries.map(|(id, entry)| {
-            let path = RelPath::from_stranger(&entry.path).expect("`Manifest::expected` has read it").top_level();
+            let path = RelPath::from_stranger(&entry.path).expect("`Unfrozen::add` has read it").top_level();
             let kind = if entry.kind == EntryKind::Folder { PlannedKind::Folder } else { PlannedKind::File };
             let modified = entry.modified.and_then(|modified| time_at((modified.seconds, modified.nanos)));
             PlannedEntry { id: id as u32, path, kind, size: entry.size, holes: entry.holes, modified }
@@ -110,16 +143,14 @@ impl Manifest {
     /// What the store is to expect. A name that could leave the folder refuses the whole offer, and so do more texts than
     /// are held in memory.
     pub(super) fn expected(&self) -> Result<Expected, Refuse> {
-        let sum = self.texts().try_fold(0u64, |sum, (_, size)| sum.checked_add(size?));
-        if sum.is_none_or(|sum| sum > SCREEN_CAP) {
+        if self.texts.bytes.is_none_or(|sum| sum > SCREEN_CAP) {
             let text = format!("texts of at most {} are taken; send a file", human_bytes(SCREEN_CAP));
             return Err(refusal(RefuseCode::TooLarge, text));
         }
-        for entry in self.entries.iter().filter(|entry| entry.kind != EntryKind::Text) {
-            RelPath::from_stranger(&entry.path)
-                .map_err(|error| refusal(RefuseCode::Name, format!("`{}`: {error}", inert(&entry.path))))?;
+        match &self.misnamed {
+            Some(refuse) => Err(refuse.clone()),
+            None => Ok(Expected(Arc::clone(&self.entries))),
         }
-        Ok(Expected(Arc::clone(&self.entries)))
     }
 
     /// Refuses what does not fit into one stream.
@@ -143,7 +174,7 @@ impl Manifest {
     /// The accepted texts as (id, declared bytes).
     pub(super) fn texts(&self) -> impl Iterator<Item = (u32, Option<u64>)> {
         let texts = self.entries.iter().enumerate().filter(|(_, entry)| entry.kind == EntryKind::Text);
-        texts.map(|(id, entry)| (id as u32, entry.size))
+        texts.take(self.texts.count).map(|(id, entry)| (id as u32, entry.size))
     }
 
     /// How many entries carry data.

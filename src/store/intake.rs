@@ -79,7 +79,7 @@ impl Intake {
 
     /// The declared size in bytes of a file that waits, if it is known.
     pub fn declared_bytes(&self, id: u32) -> Option<u64> {
-        locked(&self.shared.files).get(id)?.size
+        locked(&self.shared.files).size(id)
     }
 
     /// Opens the partial file of a planned entry.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::moment;
 use crate::names::{FileName, RelPath};
-use crate::roll::Roll;
+use crate::roll::{Kept, Roll};
 
 /// Folders of one transfer, declared or implied by files. A list of a million files stays under it, and a hostile one
 /// of deep paths costs no more than some 100 MiB.
@@ -104,10 +104,18 @@ impl PlannedFiles {
     }
 
     /// One that waits.
-    pub(super) fn get(&self, id: u32) -> Option<PlannedFile> {
-        let place = id as usize;
-        let file = self.by_id.get(place).filter(|_| self.waiting.contains(place))?;
-        (*file).clone().map(|file| self.charged(place, file))
+    fn get(&self, id: u32) -> Option<PlannedFile> {
+        let file = self.kept(id)?;
+        (*file).clone().map(|file| self.charged(id as usize, file))
+    }
+
+    /// The declared size in bytes of one that waits, if it is known.
+    pub(super) fn size(&self, id: u32) -> Option<u64> {
+        self.kept(id)?.as_ref()?.size
+    }
+
+    fn kept(&self, id: u32) -> Option<Kept<Option<PlannedFile>>> {
+        self.by_id.get(id as usize).filter(|_| self.waiting.contains(id as usize))
     }
 
     /// Takes one out of those that wait.

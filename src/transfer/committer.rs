@@ -17,13 +17,19 @@ use super::outlet::Outlet;
 use super::tree::Hash;
 use crate::store::{Intake, PartialFile, Placed, StoreError, Whole};
 
-/// Files that wait to be made durable: enough that one sync serves many, few enough that open files stay within the
-/// usual limit of 1,024 descriptors with many senders at once.
-const COMMIT_QUEUE: usize = 128;
+/// Files of a pack that are handed over at once: enough that neither end of the queue wakes the other for each, few enough
+/// that they don't wait for each other on a slow link.
+pub(super) const BATCH: usize = 32;
+
+/// Jobs that wait to be made durable: enough that one sync serves many files.
+const COMMIT_QUEUE: usize = 8;
+
+/// A whole file, and its BLAKE3.
+pub(super) type Hashed = (Whole, Hash);
 
 enum Job {
     /// To be put in place.
-    Store(Whole, Hash),
+    Store(Vec<Hashed>),
     /// A chunk of a file has come that is to be let out.
     Look(Arc<Receiving>),
     /// A file of so many bytes is whole, to be let out.
@@ -72,16 +78,16 @@ impl Committer {
 
     /// Hands over a whole file that is to be let out.
     pub(super) fn let_out(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
-        self.give(Job::LetOut(file, bytes, hash))
+        self.give(1, Job::LetOut(file, bytes, hash))
     }
 
-    /// Hands a whole file over; waits while the disk is behind.
-    pub(super) fn commit(&self, whole: Whole, hash: Hash) -> Result<(), LaneError> {
-        self.give(Job::Store(whole, hash))
+    /// Hands whole files over; waits while the disk is behind.
+    pub(super) fn commit(&self, files: Vec<Hashed>) -> Result<(), LaneError> {
+        self.give(files.len(), Job::Store(files))
     }
 
-    fn give(&self, job: Job) -> Result<(), LaneError> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+    fn give(&self, files: usize, job: Job) -> Result<(), LaneError> {
+        self.waiting.fetch_add(files, Ordering::AcqRel);
         self.queue.send(job).map_err(|_| LaneError::Stopped)
     }
 
@@ -107,9 +113,9 @@ impl Desk {
             let mut batch: Vec<Whole> = Vec::new();
             for job in std::iter::once(first).chain(jobs.try_iter().take(COMMIT_QUEUE)) {
                 match job {
-                    Job::Store(whole, hash) => {
-                        hashes.insert(whole.id(), hash);
-                        batch.push(whole);
+                    Job::Store(files) => {
+                        hashes.extend(files.iter().map(|(whole, hash)| (whole.id(), *hash)));
+                        batch.extend(files.into_iter().map(|(whole, _)| whole));
                     }
                     Job::Look(receiving) => self.look(&receiving),
                     Job::LetOut(file, bytes, hash) => self.let_out(file, bytes, hash),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use fixedbitset::FixedBitSet;
 use tokio::sync::mpsc::Sender;
 
-use super::committer::Committer;
+use super::committer::{BATCH, Committer, Hashed};
 use super::lane::LaneError;
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
@@ -271,18 +271,28 @@ impl Incoming {
         self.committer.look(receiving);
     }
 
-    pub(super) fn commit(&self, file: PartialFile, bytes: u64, hash: Hash) -> Result<(), LaneError> {
+    /// Takes a file that is verified. What is to be stored joins those in `gathered`, which its lane hands over.
+    pub(super) fn complete(
+        &self,
+        file: PartialFile,
+        bytes: u64,
+        hash: Hash,
+        gathered: &mut Vec<Hashed>,
+    ) -> Result<(), LaneError> {
         if self.committer.has_outlet() {
             return self.committer.let_out(file, bytes, hash);
         }
         let id = file.id();
         match file.complete(bytes) {
-            Ok(whole) => self.committer.commit(whole.hashed(hash), hash),
-            Err(error) => {
-                self.fail(NotStoredHere::by_disk(id, &error));
-                Ok(())
-            }
+            Ok(whole) => gathered.push((whole.hashed(hash), hash)),
+            Err(error) => self.fail(NotStoredHere::by_disk(id, &error)),
         }
+        if gathered.len() == BATCH { self.commit(gathered) } else { Ok(()) }
+    }
+
+    /// Hands over what a lane has gathered.
+    pub(super) fn commit(&self, gathered: &mut Vec<Hashed>) -> Result<(), LaneError> {
+        if gathered.is_empty() { Ok(()) } else { self.committer.commit(std::mem::take(gathered)) }
     }
 
     /// Forgets bytes that were counted, and will come again.

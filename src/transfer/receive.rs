@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
+use super::committer::Hashed;
 use super::expand::Buffers;
 use super::incoming::{Incoming, Parts, Receiving, Slot};
 use super::lane::{LaneError, LaneStream, read_header, read_message, write_message};
@@ -217,7 +218,9 @@ fn complete(incoming: &Incoming, receiving: &Receiving, parts: MutexGuard<'_, Pa
     }
     let Some(file) = receiving.take_file() else { return Ok(()) };
     lock(&incoming.files).remove(receiving.id);
-    incoming.commit(file, size, root)
+    let mut gathered = Vec::new();
+    incoming.complete(file, size, root, &mut gathered)?;
+    incoming.commit(&mut gathered)
 }
 
 /// A withdrawal within a chunk, which must be of the file that the chunk belongs to.
@@ -269,6 +272,21 @@ fn receive_pack(
             (Pieces { left: 0, in_piece: 0, expanded: buffers.expand(packed as usize, len)? }, [].as_mut_slice())
         }
     };
+    let mut gathered = Vec::new();
+    let received = receive_files(stream, incoming, &pack, &mut pieces, buffer, &mut gathered);
+    // also of a pack that is cut
+    incoming.commit(&mut gathered)?;
+    received
+}
+
+fn receive_files(
+    stream: &mut impl LaneStream,
+    incoming: &Incoming,
+    pack: &Pack,
+    pieces: &mut Pieces<'_>,
+    buffer: &mut [u8],
+    gathered: &mut Vec<Hashed>,
+) -> Result<(), LaneError> {
     for packed in &pack.files {
         let slot = match incoming.take_awaited(packed.id, u64::from(packed.len)) {
             Ok(slot) => slot,
@@ -279,8 +297,8 @@ fn receive_pack(
             Err(error) => return Err(error),
         };
         let received = match slot {
-            Slot::Text(_) => receive_text(stream, incoming, packed, &mut pieces, buffer),
-            _ => receive_packed(stream, incoming, packed, &mut pieces, buffer),
+            Slot::Text(_) => receive_text(stream, incoming, packed, pieces, buffer),
+            _ => receive_packed(stream, incoming, packed, pieces, buffer, gathered),
         };
         if let Err(error) = received {
             incoming.put_back(packed.id, slot);
@@ -296,6 +314,7 @@ fn receive_packed(
     packed: &Packed,
     pieces: &mut Pieces<'_>,
     buffer: &mut [u8],
+    gathered: &mut Vec<Hashed>,
 ) -> Result<(), LaneError> {
     let file = incoming.intake.open_partial(packed.id);
     let mut disk = file.as_ref().map(drop).map_err(|error| NotStoredHere::by_disk(packed.id, error));
@@ -318,7 +337,7 @@ fn receive_packed(
         disk = Err(NotStoredHere::by_sender(packed.id, "the file does not match its hash"));
     }
     match (disk, file) {
-        (Ok(()), Ok(file)) => incoming.commit(file, u64::from(packed.len), hash),
+        (Ok(()), Ok(file)) => incoming.complete(file, u64::from(packed.len), hash, gathered),
         (Err(outcome), file) => {
             drop(file);
             incoming.fail(outcome);

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use crate::names::component::{made_safe, tidy};
 use crate::names::oracle;
+use crate::names::rel_path::collision_key;
 
 /// Text made of what hurts, beside arbitrary text.
 pub(super) fn stranger() -> impl Strategy<Value = String> {
@@ -79,6 +81,18 @@ proptest! {
     #[test]
     fn every_device_name_is_shown_as_it_is(text in stranger()) {
         oracle::peer_name(&text);
+    }
+
+    #[test]
+    fn a_name_that_is_plain_at_a_glance_is_what_the_long_way_makes_of_it(
+        text in prop_oneof![stranger(), "[ -~]{0,300}", "(?i)(con|prn|aux|nul|com|lpt|in|out|[0-9$. ]){0,6}"],
+    ) {
+        prop_assert_eq!(tidy(&text), made_safe(&text));
+    }
+
+    #[test]
+    fn an_ascii_name_has_the_collision_key_that_it_has_beside_other_letters(text in "[ -~]{0,40}") {
+        prop_assert_eq!(collision_key(&format!("{text}É")), format!("{}é", collision_key(&text)));
     }
 
     #[test]
