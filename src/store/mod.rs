@@ -47,6 +47,7 @@ mod named;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod oracle;
+mod packed;
 mod partial;
 mod place;
 mod plan;

@@ -13,7 +13,7 @@ use super::journal::Record;
 use super::partial::{FEW, Whole};
 use super::plan::{IfExists, PlannedFolder, TOP, final_path};
 use super::resume::Folders;
-use super::taken::Taken;
+use super::taken::{Lists, Taken};
 use crate::names::{FileName, RelPath};
 
 /// Folders kept open for one transfer. Files arrive folder by folder, so few are in use at a time; 500 transfers at
@@ -27,6 +27,7 @@ pub(super) struct Tree {
     folders: Vec<TreeFolder>,
     /// The folders used last, latest at the end.
     open: Vec<(usize, Arc<Dir>)>,
+    taken: Lists,
     /// Folders whose entries may not survive a power cut yet.
     dirty: BTreeSet<usize>,
     /// What an earlier attempt has made.
@@ -47,7 +48,6 @@ struct TreeFolder {
 struct Spot {
     /// `None`: the receive folder itself.
     path: Option<RelPath>,
-    taken: Arc<Mutex<Taken>>,
     /// Names that this transfer put here, which it must not replace itself. Kept under [`IfExists::Replace`] only.
     own: HashSet<FileName>,
     created: bool,
@@ -65,7 +65,7 @@ impl Tree {
     pub(super) fn new(root: Arc<Root>, folders: Vec<PlannedFolder>, if_exists: IfExists, earlier: Folders) -> Tree {
         let folders = folders.into_iter().map(|planned| TreeFolder { planned, spot: None }).collect();
         let (open, dirty, made) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Tree { root, if_exists, folders, open, dirty, earlier, made, broken: false }
+        Tree { root, if_exists, folders, open, taken: Lists::default(), dirty, earlier, made, broken: false }
     }
 
     /// Takes what is to be noted of the folders that were made since the last call.
@@ -79,6 +79,7 @@ impl Tree {
         let (folder, wanted) = (planned.folder, planned.path.leaf());
         let failed = |error| StoreError::io("put in place", planned.path.as_str(), error);
         let dir = self.open(folder)?;
+        let taken = self.taken(folder, &dir)?;
         let replace = self.if_exists == IfExists::Replace;
         let spot = self.spot(folder);
         let may_replace = replace
@@ -86,10 +87,10 @@ impl Tree {
             && dir.symlink_metadata(wanted.as_str()).is_ok_and(|about| about.is_file() || about.is_symlink());
         let name = if may_replace {
             at::rename_over(area, &whole.temp(), &dir, wanted.as_str()).map_err(failed)?;
-            locked(&spot.taken).insert(&wanted);
+            locked(&taken).insert(&wanted);
             wanted
         } else {
-            claim(&spot.taken, &wanted, |name| at::rename_new(area, &whole.temp(), &dir, name.as_str()))
+            claim(&taken, &wanted, |name| at::rename_new(area, &whole.temp(), &dir, name.as_str()))
                 .map_err(failed)?
                 .ok_or_else(|| StoreError::NoFreeName { subject: planned.path.as_str().into() })?
         };
@@ -178,9 +179,8 @@ impl Tree {
 
     fn open_top(&mut self) -> Result<Arc<Dir>, StoreError> {
         if self.folders[TOP].spot.is_none() {
-            let taken = self.root.taken().map_err(|error| StoreError::io("list", "the receive folder", error))?;
             let own = self.own_before(None);
-            self.folders[TOP].spot = Some(Spot { path: None, taken, own, created: false });
+            self.folders[TOP].spot = Some(Spot { path: None, own, created: false });
         }
         Ok(Arc::clone(&self.root.dir))
     }
@@ -195,6 +195,16 @@ impl Tree {
         Ok(Arc::new(dir))
     }
 
+    /// The names that are taken in a folder, which is open as `dir`.
+    fn taken(&mut self, folder: usize, dir: &Dir) -> Result<Arc<Mutex<Taken>>, StoreError> {
+        let Tree { root, taken, folders, .. } = self;
+        let list = || if folder == TOP { root.taken() } else { Ok(Arc::new(Mutex::new(Taken::list(dir)?))) };
+        taken.of(folder, list).map_err(|error| {
+            let path = folders[folder].planned.path.as_ref();
+            StoreError::io("list", path.map_or("the receive folder", RelPath::as_str), error)
+        })
+    }
+
     /// The names that an earlier attempt gave to files in the folder at `path`, where that matters.
     fn own_before(&self, path: Option<&RelPath>) -> HashSet<FileName> {
         if self.if_exists == IfExists::Replace { self.earlier.own(path) } else { HashSet::new() }
@@ -207,23 +217,20 @@ impl Tree {
         let (parent, replace) = (planned.parent, self.if_exists == IfExists::Replace);
         let offered = planned.path.clone().expect("only the receive folder has none");
         let wanted = offered.leaf();
-        let failed = |error| StoreError::io("create", offered.as_str(), error);
         if let Some((dir, path)) = self.earlier.find(&offered, parent_dir) {
-            let taken = Arc::new(Mutex::new(Taken::list(&dir).map_err(failed)?));
             let own = self.own_before(Some(&path));
             // that attempt may have died before it synced what holds the folder
             self.dirty.insert(parent);
-            return Ok((dir, Spot { path: Some(path), taken, own, created: true }));
+            return Ok((dir, Spot { path: Some(path), own, created: true }));
         }
         let own = self.own_before(Some(&offered));
-        let parent_spot = self.spot(parent);
+        let taken = self.taken(parent, parent_dir)?;
         if replace {
             match at::open_dir(parent_dir, wanted.as_str()) {
                 Ok(dir) => {
-                    let taken = Arc::new(Mutex::new(Taken::list(&dir).map_err(failed)?));
-                    locked(&parent_spot.taken).insert(&wanted);
-                    let path = Some(final_path(parent_spot.path.as_ref(), &offered, &wanted));
-                    return Ok((dir, Spot { path, taken, own, created: false }));
+                    locked(&taken).insert(&wanted);
+                    let path = Some(final_path(self.spot(parent).path.as_ref(), &offered, &wanted));
+                    return Ok((dir, Spot { path, own, created: false }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(not_opened(&offered, error)),
@@ -238,17 +245,17 @@ impl Tree {
             made = Some(opened?);
             Ok(())
         };
-        let name = claim(&parent_spot.taken, &wanted, make).map_err(|error| not_opened(&offered, error))?;
+        let name = claim(&taken, &wanted, make).map_err(|error| not_opened(&offered, error))?;
         let (Some(name), Some(dir)) = (name, made) else {
             return Err(StoreError::NoFreeName { subject: offered.as_str().into() });
         };
-        let path = final_path(parent_spot.path.as_ref(), &offered, &name);
+        let path = final_path(self.spot(parent).path.as_ref(), &offered, &name);
         if let Ok(Node { device, inode }) = at::node(&dir) {
             let (offered, name) = (offered.as_str().to_owned(), path.as_str().to_owned());
             self.made.push(Record::Folder { offered, name, device, inode });
         }
         self.dirty.insert(parent);
-        Ok((dir, Spot { path: Some(path), taken: Arc::default(), own: HashSet::new(), created: true }))
+        Ok((dir, Spot { path: Some(path), own: HashSet::new(), created: true }))
     }
 }
 

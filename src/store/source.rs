@@ -4,12 +4,13 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::at;
 use super::direct::{self, SendError};
 use super::error::{StoreError, shown};
-use super::{holes, moment};
+use super::holes;
+use super::packed::Packed;
 use crate::roll::{Kept, Roll};
 
 /// What a source is.
@@ -22,15 +23,14 @@ pub enum SourceKind {
 }
 
 /// What tells whether a file is still the same with the same content: where it is on the disk, its size and times.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceIdentity {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    #[serde(with = "moment")]
-    modified: Option<SystemTime>,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) bytes: u64,
+    pub(super) modified: Option<SystemTime>,
     /// Seconds and nanoseconds of the last change of content or inode: it moves even when someone sets `modified` back.
-    changed: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 impl SourceIdentity {
@@ -51,6 +51,7 @@ impl SourceIdentity {
 
 /// A file or folder that can be sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Packed", into = "Packed")]
 pub struct SourceEntry {
     /// The name it is offered under: `/`-joined, the top level being the name of the given path.
     pub offered: String,
@@ -59,10 +60,8 @@ pub struct SourceEntry {
     /// Size in bytes; 0 for folders.
     pub bytes: u64,
     /// Modification time.
-    #[serde(with = "moment")]
     pub modified: Option<SystemTime>,
     /// Where it is.
-    #[serde(serialize_with = "any_path", deserialize_with = "path_as_it_was")]
     pub path: PathBuf,
     /// What the content was when it was listed.
     pub identity: SourceIdentity,
@@ -109,15 +108,6 @@ impl SourceEntry {
         source.check_handle()?;
         Ok(source)
     }
-}
-
-/// A path is any bytes, which serde takes for a text unless it is told so.
-fn any_path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-    path.as_os_str().serialize(to)
-}
-
-fn path_as_it_was<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    OsString::deserialize(from).map(PathBuf::from)
 }
 
 /// What can be sent, in a fixed order: the place of an entry is its id.

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
 
@@ -67,5 +68,83 @@ impl Taken {
 
     fn key(&self, name: &FileName) -> u64 {
         self.hasher.hash_one(name.collision_key())
+    }
+}
+
+/// How many folders have their names at hand. Files arrive folder by folder, so few are in use at a time.
+const RECENT: usize = 16;
+
+/// The names taken in the folders of one transfer. A million of them are not kept: those of folders that were used long ago
+/// are dropped, and listed again if one is come back to. Then they stay, or else files that go there and back would cost a
+/// list each.
+#[derive(Default)]
+pub(super) struct Lists {
+    /// The folders used last, latest at the end.
+    recent: Vec<(usize, Arc<Mutex<Taken>>)>,
+    /// Those whose names were dropped.
+    left: HashSet<usize>,
+    returned: HashMap<usize, Arc<Mutex<Taken>>>,
+}
+
+impl Lists {
+    /// The names in a folder; `list` looks what they are.
+    pub(super) fn of(
+        &mut self,
+        folder: usize,
+        list: impl FnOnce() -> io::Result<Arc<Mutex<Taken>>>,
+    ) -> io::Result<Arc<Mutex<Taken>>> {
+        if let Some(taken) = self.returned.get(&folder) {
+            return Ok(Arc::clone(taken));
+        }
+        if let Some(at) = self.recent.iter().position(|(recent, _)| *recent == folder) {
+            self.recent[at..].rotate_left(1);
+            return Ok(Arc::clone(&self.recent[self.recent.len() - 1].1));
+        }
+        let taken = list()?;
+        if self.left.remove(&folder) {
+            self.returned.insert(folder, Arc::clone(&taken));
+            return Ok(taken);
+        }
+        if self.recent.len() == RECENT {
+            self.left.insert(self.recent.remove(0).0);
+        }
+        self.recent.push((folder, Arc::clone(&taken)));
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_listed_once_for_folders_in_turn_and_twice_for_those_that_are_come_back_to() {
+        let (mut lists, mut listed) = (Lists::default(), Vec::new());
+        let mut look = |folder| {
+            lists.of(folder, || {
+                listed.push(folder);
+                Ok(Arc::default())
+            })
+        };
+        for folder in 0..100 {
+            for _ in 0..3 {
+                look(folder).unwrap();
+            }
+        }
+        for _ in 0..3 {
+            (0..100).for_each(|folder| drop(look(folder).unwrap()));
+        }
+        assert_eq!(listed.len(), 100 + 100 - RECENT, "{listed:?}");
+        assert!(lists.recent.len() == RECENT && lists.left.is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_is_used_again_and_again_stays_at_hand() {
+        let mut lists = Lists::default();
+        let first = lists.of(0, || Ok(Arc::default())).unwrap();
+        for folder in 1..100 {
+            lists.of(folder, || Ok(Arc::default())).unwrap();
+            assert!(Arc::ptr_eq(&first, &lists.of(0, || unreachable!("listed before")).unwrap()));
+        }
     }
 }

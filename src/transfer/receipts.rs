@@ -2,30 +2,42 @@
 
 use std::sync::Mutex;
 
+use fixedbitset::FixedBitSet;
+
 use super::lock;
 use super::tree::Hash;
 
 /// Bytes that are kept of a hash, since there may be a million of them. What they are compared with is the receiver's word
-/// about its own copy, which it has nothing to gain by forging, and against chance 64 bits are plenty.
-const KEPT: usize = 8;
+/// about its own copy, which it has nothing to gain by forging, and chance passes 32 bits once in four billion files that differ.
+const KEPT: usize = 4;
 
 /// The hashes that were acknowledged, by entry.
 #[derive(Default)]
-pub struct Receipts(Mutex<Vec<Option<[u8; KEPT]>>>);
+pub struct Receipts(Mutex<Receipted>);
+
+#[derive(Default)]
+struct Receipted {
+    /// Whether there is one.
+    noted: FixedBitSet,
+    hashes: Vec<[u8; KEPT]>,
+}
 
 impl Receipts {
     /// Notes that an entry was acknowledged with this hash; whether it had been before.
     pub fn note(&self, id: u32, hash: &Hash) -> bool {
         let (mut receipts, place) = (lock(&self.0), id as usize);
-        if receipts.len() <= place {
-            receipts.resize(place + 1, None);
+        if receipts.hashes.len() <= place {
+            receipts.hashes.resize(place + 1, [0; KEPT]);
+            receipts.noted.grow(place + 1);
         }
-        receipts[place].replace(kept(hash)).is_some()
+        receipts.hashes[place] = kept(hash);
+        receipts.noted.put(place)
     }
 
     /// Whether an entry was acknowledged with this hash.
     pub(super) fn holds(&self, id: u32, hash: &Hash) -> bool {
-        lock(&self.0).get(id as usize).is_some_and(|receipt| *receipt == Some(kept(hash)))
+        let (receipts, place) = (lock(&self.0), id as usize);
+        receipts.noted.contains(place) && receipts.hashes[place] == kept(hash)
     }
 }
 
