@@ -91,7 +91,8 @@ pub(super) fn tell(
             let label = transfers.find(transfer).map(|found| found.offer.label);
             let leaf = name.rsplit('/').next().unwrap_or(name);
             let size = human_bytes(*bytes);
-            told.short = Some(format!("{} {} {size}", done(style, label), one_line(leaf, 24)));
+            // A million of them may come, and without a panel nobody sees it.
+            told.short = detail.live.then(|| format!("{} {} {size}", done(style, label), one_line(leaf, 24)));
             if detail.verbose {
                 told.log.push(format!("stored {} {size}", quoted(name, NAME)));
             } else if name != offered {
