@@ -1,6 +1,5 @@
 //! A transfer at the receiver, whichever end dialled: hear the offer, prepare, store, acknowledge.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,10 +18,10 @@ use super::there::{There, held};
 use crate::events::{Event, Label, Offer as Told, Peer, Reporter};
 use crate::names::{human_bytes, inert};
 use crate::store::{Folder, IfExists, Intake, Keepsake, Placed, StoreError};
-use crate::transfer::{Hash, Incoming, Outcome, Outlet};
+use crate::transfer::{Hash, HeldFiles, Incoming, Outcome, Outlet};
 use crate::wire::{
     self, Finished, Go, Kind, LANES_CAP, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP, Stored,
-    StoredItem, Verdict,
+    StoredItem,
 };
 
 /// What a frame of acknowledgements has for its items, their count aside.
@@ -130,7 +129,8 @@ pub(super) struct Receiving<'a> {
     intake: Arc<Intake>,
     incoming: Arc<Incoming>,
     outcomes: mpsc::Receiver<Outcome>,
-    verdicts: BTreeMap<u32, Verdict>,
+    /// Until that was said.
+    there: There,
     running: Running,
     started: Instant,
     /// Accepted files without an outcome.
@@ -155,7 +155,8 @@ impl<'a> Receiving<'a> {
         let (folder, if_exists) = (Arc::clone(shelf.folder), shelf.if_exists);
         let entries = Arc::clone(&manifest.entries);
         let begin = move || {
-            let held = if if_exists == IfExists::Skip { held(&folder, expected.entries()) } else { Vec::new() };
+            let held =
+                if if_exists == IfExists::Skip { held(&folder, expected.entries()) } else { HeldFiles::default() };
             let intake = match keep {
                 Some(keep) => folder.go_on(expected.entries(), if_exists, &keep)?,
                 None => folder.begin(expected.entries(), if_exists)?,
@@ -170,8 +171,7 @@ impl<'a> Receiving<'a> {
         let incoming = Incoming::new(Arc::clone(&intake), shelf.max_size, shelf.outlet.cloned(), told);
         let busy = |_| SessionError::Declined(refusal(RefuseCode::Busy, "too much is under way there"));
         let incoming = Arc::new(incoming.map_err(busy)?);
-        let (verdicts, kept_bytes) = (there.verdicts(), there.kept_bytes());
-        there.hand_over(&incoming);
+        let kept_bytes = there.kept_bytes();
         manifest.texts().for_each(|(id, size)| incoming.expect_text(id, size.unwrap_or_default()));
         if kept_bytes > 0 {
             let (transfer, reason) = (manifest.transfer.clone(), "the sender has come back".to_owned());
@@ -185,7 +185,7 @@ impl<'a> Receiving<'a> {
             running: Lanes::running(LaneWork::Receive(Arc::clone(&incoming))),
             incoming,
             outcomes,
-            verdicts,
+            there,
             started: Instant::now(),
             pending: manifest.count(),
             files: 0,
@@ -201,8 +201,8 @@ impl<'a> Receiving<'a> {
         if let SessionError::Cut(_) = error {
             self.drain().await;
         }
-        let Receiving { shelf, manifest, intake, running, incoming, mut outcomes, .. } = self;
-        drop((running, incoming));
+        let Receiving { shelf, manifest, intake, there, running, incoming, mut outcomes, .. } = self;
+        drop((there, running, incoming));
         let let_go = async {
             while let Some(outcome) = outcomes.recv().await {
                 if let Outcome::Stored { id, placed, hash } = outcome {
@@ -236,10 +236,11 @@ impl<'a> Receiving<'a> {
 
     /// Says what is wanted, and the name under which lanes may come.
     pub(super) async fn go<S: Channel>(&mut self, conn: &mut Conn<S>, session: [u8; 16]) -> Result<(), SessionError> {
-        let special = std::mem::take(&mut self.verdicts).into_iter();
-        for page in verdicts(self.manifest.entries.len() as u32, special) {
+        let there = std::mem::take(&mut self.there);
+        for page in verdicts(self.manifest.entries.len() as u32, there.verdicts()) {
             conn.send(&page).await?;
         }
+        there.hand_over(&self.incoming);
         conn.send(&Go { session, lanes: LANES_CAP }).await?;
         self.started = Instant::now();
         Ok(())

@@ -87,8 +87,8 @@ impl Area {
             .find(|(_, dir)| Journal::peek(dir).is_some_and(|(kept, touched)| kept.key == *key && !is_over(touched)))?;
         let Ok(Lock::Held(lock)) = at::lock(&dir, LOCK) else { return None };
         let (journal, replayed) = Journal::reopen(&dir).ok()?;
-        let spoken_of: HashSet<String> = replayed.temps().map(temp_name).collect();
-        sweep(&dir, |name| !spoken_of.contains(name)).ok()?;
+        let spoken_of: HashSet<u64> = replayed.temps().collect();
+        sweep(&dir, |temp| !spoken_of.contains(&temp)).ok()?;
         let receive_dir = receive_dir.try_clone().ok()?;
         let (lock, seed, drawn) = (Mutex::new(Some(lock)), RandomState::new(), AtomicU64::new(0));
         Some((Area { partial_dir, receive_dir, name, dir, lock, journal: Some(journal), seed, drawn }, replayed))
@@ -298,11 +298,11 @@ fn is_over(touched: SystemTime) -> bool {
 }
 
 /// Removes the partial files in an area that `goes` says; returns how many and their size in bytes.
-fn sweep(dir: &Dir, goes: impl Fn(&str) -> bool) -> io::Result<(u64, u64)> {
+fn sweep(dir: &Dir, goes: impl Fn(u64) -> bool) -> io::Result<(u64, u64)> {
     let (mut files, mut bytes) = (0, 0);
     for entry in dir.entries()? {
         let name = entry?.file_name();
-        let Some(name) = name.to_str().filter(|name| is_temp_name(name) && goes(name)) else { continue };
+        let Some(name) = name.to_str().filter(|name| temp_of(name).is_some_and(&goes)) else { continue };
         let size = dir.symlink_metadata(name).map_or(0, |about| about.len());
         if dir.remove_file(name).is_ok() {
             files += 1;
@@ -316,8 +316,10 @@ fn is_area_name(name: &str) -> bool {
     name.strip_prefix(AREA_PREFIX).is_some_and(|hex| is_hex(hex, AREA_HEX))
 }
 
-fn is_temp_name(name: &str) -> bool {
-    name.strip_suffix(TEMP_SUFFIX).is_some_and(|hex| is_hex(hex, TEMP_HEX))
+/// The number of the partial file of this name.
+fn temp_of(name: &str) -> Option<u64> {
+    let hex = name.strip_suffix(TEMP_SUFFIX).filter(|hex| is_hex(hex, TEMP_HEX))?;
+    u64::from_str_radix(hex, 16).ok()
 }
 
 fn is_hex(text: &str, len: usize) -> bool {

@@ -135,15 +135,13 @@ impl Folder {
         let block = self.space_of(&root)?.map_or(1, |space| space.block);
         let mut plan = Plan::new(entries, block)?;
         let earlier = keep.and_then(|keep| Area::reopen(&root.dir, &keep.key)).map(|(area, replayed)| {
-            let left = Left::find(&area, &root, &plan, replayed);
+            let left = Left::find(&area, &root, &plan, if_exists, replayed);
             (area, left)
         });
         let mut on_disk = 0;
         if let Some((_, left)) = &earlier {
             on_disk = left.parts.iter().map(|part| part.on_disk).sum();
-            for (id, ..) in &left.stored {
-                plan.uncharge(*id);
-            }
+            left.stored.iter().for_each(|stored| plan.uncharge(stored.id));
         }
         let claim = self.claim(&root, plan.charge - on_disk)?;
         let (area, left) = match earlier {

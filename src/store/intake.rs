@@ -19,7 +19,7 @@ use crate::names::RelPath;
 /// another attempt, and gives its reserved space back; what was committed stays.
 pub struct Intake {
     shared: Arc<Shared>,
-    held: Mutex<Vec<Held>>,
+    held: Mutex<Held>,
 }
 
 /// What the files of a transfer share.
@@ -59,17 +59,20 @@ impl Intake {
         let tree = Mutex::new(Tree::new(Arc::clone(&root), plan.folders, if_exists, left.folders));
         let (held, files) = (AtomicUsize::new(0), Mutex::new(plan.files));
         let shared = Arc::new(Shared { folder, root, area, claim, held, files, tree });
-        let stored = left.stored.into_iter().map(|(id, done, name)| {
-            let path = shared.folder.path().join(name.as_str());
-            Held::Stored { id, placed: Placed { name, path, bytes: done.bytes }, hash: done.hash, told: done.told }
-        });
-        let held = stored.chain(left.parts.into_iter().filter_map(|part| part.take_up(&shared))).collect();
-        Intake { shared: Arc::clone(&shared), held: Mutex::new(held) }
+        let parts = left.parts.into_iter().filter_map(|part| part.take_up(&shared)).collect();
+        let held = Mutex::new(Held { parts, stored: left.stored });
+        Intake { shared, held }
     }
 
     /// Takes what an earlier attempt has left, once.
-    pub fn take_held(&self) -> Vec<Held> {
+    pub fn take_held(&self) -> Held {
         std::mem::take(&mut locked(&self.held))
+    }
+
+    /// What is told of a file of `bytes` that was put in place as `name`.
+    pub fn placed_as(&self, name: RelPath, bytes: u64) -> Placed {
+        let path = self.shared.folder.path().join(name.as_str());
+        Placed { name, path, bytes }
     }
 
     /// The ids of the files that wait to be received.

@@ -189,7 +189,8 @@ impl Replayed {
                 let node = Node { device, inode };
                 if done_of.insert(temp, mark).is_none() {
                     let done = Done { temp, hash, bytes, node, name: None, told: false };
-                    self.done.entry(mark).or_default().push(done);
+                    // nearly always the only one, of maybe a million
+                    self.done.entry(mark).or_insert_with(|| Vec::with_capacity(1)).push(done);
                 }
             }
             Record::Stored { temp, name, run } => {

@@ -72,7 +72,7 @@ pub use self::moment::{seconds_of, time_at};
 pub use self::named::{append, read_settings, settings_path};
 pub use self::partial::{PartialFile, Whole};
 pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
-pub use self::resume::Held;
+pub use self::resume::{Held, HeldPart, StoredBefore};
 pub use self::scratch::Scratch;
 pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind, SourceList};
 pub use self::spool::{SPOOL_PREFIX, Spool};

@@ -3,46 +3,58 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use cap_std::fs::Dir;
+use serde::{Deserialize, Serialize};
 
 use super::area::Area;
 use super::at::{self, Node};
 use super::folder::{Root, open_below};
-use super::intake::Placed;
+use super::intake::Shared;
 use super::journal::{Done, Mark, Part, Record, Replayed};
 use super::partial::PartialFile;
-use super::plan::{Plan, PlannedFile};
+use super::plan::{IfExists, Plan, PlannedFile};
 use crate::names::{FileName, RelPath};
+use crate::roll::Roll;
 
-/// What is there of an accepted entry from an earlier attempt. Nothing of it was looked at yet.
-pub enum Held {
-    /// A part of it.
-    Part {
-        /// To go on with.
-        file: PartialFile,
-        /// The chunks that were verified then, as (index, value), ascending.
-        chunks: Vec<(u64, [u8; 32])>,
-    },
-    /// All of it: it was stored, and may have been moved since.
-    Stored {
-        /// Which entry.
-        id: u32,
-        /// Where it was put.
-        placed: Placed,
-        /// Its BLAKE3.
-        hash: [u8; 32],
-        /// Whether this very process said so.
-        told: bool,
-    },
+/// What is there of the accepted entries from an earlier attempt. Nothing of it was looked at yet.
+#[derive(Default)]
+pub struct Held {
+    /// Of some a part.
+    pub parts: Vec<HeldPart>,
+    /// Of the others all; ids ascend, but for a few at the end.
+    pub stored: Roll<StoredBefore>,
+}
+
+/// A part of a file.
+pub struct HeldPart {
+    /// To go on with.
+    pub file: PartialFile,
+    /// The chunks that were verified then, as (index, value), ascending.
+    pub chunks: Vec<(u64, [u8; 32])>,
+}
+
+/// A file that was stored, and may have been moved since.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredBefore {
+    /// Which entry.
+    pub id: u32,
+    /// Where it was put, below the receive folder.
+    pub name: RelPath,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its BLAKE3.
+    pub hash: [u8; 32],
+    /// Whether this very process said so.
+    pub told: bool,
 }
 
 /// What is left of an earlier attempt, by the entries of this one.
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) parts: Vec<LeftPart>,
-    /// As (id, file, final path).
-    pub(super) stored: Vec<(u32, Done, RelPath)>,
+    pub(super) stored: Roll<StoredBefore>,
     pub(super) folders: Folders,
 }
 
@@ -59,6 +71,7 @@ pub(super) struct LeftPart {
 #[derive(Default)]
 pub(super) struct Folders {
     made: HashMap<String, (String, Node)>,
+    /// Kept under [`IfExists::Replace`] only.
     own: HashSet<RelPath>,
 }
 
@@ -79,17 +92,21 @@ impl Folders {
 
 impl Left {
     /// Compares what was left with the plan. What is found in place though nobody could say so any more is noted.
-    pub(super) fn find(area: &Area, root: &Root, plan: &Plan, mut replayed: Replayed) -> Left {
+    pub(super) fn find(area: &Area, root: &Root, plan: &Plan, if_exists: IfExists, mut replayed: Replayed) -> Left {
         let (mut left, mut unsaid) = (Left::default(), Vec::new());
         for (id, planned) in plan.files.iter() {
             let mark = Mark::of(&planned);
             if let Some(done) = replayed.done.get_mut(&mark).and_then(Vec::pop) {
-                let (found, path) = match &done.name {
-                    Some(name) => (&mut left.stored, RelPath::from_stranger(name).ok()),
-                    None => (&mut unsaid, placed_unsaid(area, root, &planned, &done, &replayed.folders)),
+                let name = match &done.name {
+                    Some(name) => RelPath::from_stranger(name).ok(),
+                    None => placed_unsaid(area, root, &planned, &done, &replayed.folders),
                 };
-                if let Some(path) = path {
-                    found.push((id, done, path));
+                if let Some(name) = name {
+                    let stored = StoredBefore { id, name, bytes: done.bytes, hash: done.hash, told: done.told };
+                    match done.name {
+                        Some(_) => left.stored.push(stored),
+                        None => unsaid.push((done.temp, stored)),
+                    }
                     continue;
                 }
             }
@@ -99,24 +116,27 @@ impl Left {
             }
         }
         // their process may have died before it synced their folders; what is not known to last is sent again
-        if sync_folders(root, unsaid.iter().map(|(_, _, path)| path)).is_ok() {
-            let said: Vec<_> = unsaid.iter().map(|(_, done, path)| Record::stored(done.temp, path.as_str())).collect();
+        if sync_folders(root, unsaid.iter().map(|(_, stored)| &stored.name)).is_ok() {
+            let said: Vec<_> =
+                unsaid.iter().map(|(temp, stored)| Record::stored(*temp, stored.name.as_str())).collect();
             area.note(&said);
-            left.stored.append(&mut unsaid);
+            left.stored.extend(unsaid.into_iter().map(|(_, stored)| stored));
         }
-        left.folders =
-            Folders { made: replayed.folders, own: left.stored.iter().map(|(_, _, path)| path.clone()).collect() };
+        left.folders.made = replayed.folders;
+        if if_exists == IfExists::Replace {
+            left.folders.own = left.stored.iter().map(|stored| stored.name.clone()).collect();
+        }
         left
     }
 }
 
 impl LeftPart {
     /// As it is handed out.
-    pub(super) fn take_up(self, shared: &std::sync::Arc<super::intake::Shared>) -> Option<Held> {
+    pub(super) fn take_up(self, shared: &Arc<Shared>) -> Option<HeldPart> {
         let file = PartialFile::reopened(shared, self.id, self.part.temp, self.file, self.on_disk)?;
         let mut chunks: Vec<_> = self.part.chunks.into_iter().map(|(chunk, value)| (u64::from(chunk), value)).collect();
         chunks.sort_unstable_by_key(|(chunk, _)| *chunk);
-        Some(Held::Part { file, chunks })
+        Some(HeldPart { file, chunks })
     }
 }
 

@@ -9,13 +9,14 @@ use fixedbitset::FixedBitSet;
 use tokio::sync::mpsc::Sender;
 
 use super::committer::{BATCH, Committer, Hashed};
+use super::held::{Earlier, HeldFile, HeldFiles};
 use super::lane::LaneError;
 use super::lock;
 use super::outcome::{NotStoredHere, Outcome};
 use super::outlet::Outlet;
 use super::recall::Recalled;
 use super::tree::{ChunkHasher, Forest, Hash};
-use crate::store::{Intake, PartialFile, Placed, StoreError};
+use crate::store::{Intake, PartialFile, StoreError};
 use crate::wire::{CHUNK_LEN, Chunk, FileEnd};
 
 /// One transfer's accepted files on their way to the disk; shared by its lanes.
@@ -38,54 +39,47 @@ pub struct Incoming {
 pub(super) struct Slots {
     /// Files of which nothing was seen yet: they may be a million.
     awaited: FixedBitSet,
+    /// Of those, the ones of which a whole file is there.
+    held: HeldFiles,
     seen: HashMap<u32, Slot>,
 }
 
 impl Slots {
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
-        if self.forget_awaited(id) {
-            self.seen.insert(id, Slot::Awaited);
+        if let Some(slot) = self.take_awaited(id) {
+            self.seen.insert(id, slot);
         }
         self.seen.get_mut(&id)
     }
 
     pub(super) fn insert(&mut self, id: u32, slot: Slot) {
-        self.forget_awaited(id);
+        self.take_awaited(id);
         self.seen.insert(id, slot);
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<Slot> {
-        if self.forget_awaited(id) { Some(Slot::Awaited) } else { self.seen.remove(&id) }
+        self.take_awaited(id).or_else(|| self.seen.remove(&id))
     }
 
-    fn forget_awaited(&mut self, id: u32) -> bool {
+    fn take_awaited(&mut self, id: u32) -> Option<Slot> {
         let is_awaited = self.awaited.contains(id as usize);
-        if is_awaited {
+        is_awaited.then(|| {
             self.awaited.remove(id as usize);
-        }
-        is_awaited
+            self.held.get(id).map_or(Slot::Awaited, Slot::Held)
+        })
     }
 }
 
 pub(super) enum Slot {
     /// Accepted, of the size that the intake knows.
     Awaited,
-    /// A file of this size with this hash is there already: only one that differs is to be sent.
-    Held(u64, Hash, Option<Earlier>),
+    /// A file is there already: only one that differs is to be sent.
+    Held(HeldFile),
     /// A text of this many bytes, which comes whole and goes to no disk.
     Text(u64),
     UnderWay(Arc<Receiving>),
     /// It failed here while the sender may still be sending it.
     Drained,
-}
-
-/// What is told of a file that an earlier attempt has stored.
-#[derive(Debug, Clone)]
-pub struct Earlier {
-    /// Where it was put.
-    pub placed: Placed,
-    /// Whether this process has told of it already.
-    pub told: bool,
 }
 
 /// A large file under way.
@@ -118,7 +112,7 @@ impl Incoming {
         outlet: Option<Arc<Outlet>>,
         outcomes: Sender<Outcome>,
     ) -> io::Result<Self> {
-        let files = Slots { awaited: intake.waiting(), seen: HashMap::new() };
+        let files = Slots { awaited: intake.waiting(), held: HeldFiles::default(), seen: HashMap::new() };
         let committer = Committer::start(Arc::clone(&intake), outlet, outcomes.clone())?;
         Ok(Incoming {
             intake,
@@ -132,10 +126,10 @@ impl Incoming {
         })
     }
 
-    /// Notes that a file of `size` bytes is there whose BLAKE3 is `hash`, before any lane runs: if the sender has the
-    /// same, it ends with [`Outcome::Same`], or with [`Outcome::Before`] if an earlier attempt has put it there.
-    pub fn hold(&self, id: u32, size: u64, hash: Hash, earlier: Option<Earlier>) {
-        lock(&self.files).insert(id, Slot::Held(size, hash, earlier));
+    /// Notes that these files are there, before any lane runs: one that the sender has as well ends with
+    /// [`Outcome::Same`], or with [`Outcome::Before`] if an earlier attempt has put it there.
+    pub fn hold(&self, held: HeldFiles) {
+        lock(&self.files).held = held;
     }
 
     /// Goes on with a part of a file that was found to be there, before any lane runs.
@@ -200,7 +194,7 @@ impl Incoming {
             Slot::UnderWay(receiving) => return Ok(Some(Arc::clone(receiving))),
             Slot::Drained => return Ok(None),
             Slot::Awaited => self.intake.declared_bytes(id),
-            Slot::Held(size, ..) => Some(*size),
+            Slot::Held(held) => Some(held.bytes),
             Slot::Text(_) => return Err(LaneError::NotAsked(id)),
         };
         match self.intake.open_lasting(id) {
@@ -222,13 +216,15 @@ impl Incoming {
     pub(super) fn take_same(&self, end: &FileEnd) -> Option<Outcome> {
         let FileEnd { id, size, root: hash } = *end;
         let mut files = lock(&self.files);
-        let Some(Slot::Held(held, theirs, earlier)) = files.get_mut(id) else { return None };
-        if (*held, *theirs) != (size, hash) {
+        let Some(Slot::Held(held)) = files.get_mut(id) else { return None };
+        if (held.bytes, held.hash) != (size, hash) {
             return None;
         }
-        let outcome = match earlier.take() {
+        let outcome = match held.earlier.take() {
             None => Outcome::Same { id, hash },
-            Some(Earlier { placed, told }) => Outcome::Before { id, placed, hash, told },
+            Some(Earlier { name, told }) => {
+                Outcome::Before { id, placed: self.intake.placed_as(name, size), hash, told }
+            }
         };
         files.remove(id);
         self.bytes.fetch_add(size, Ordering::Relaxed);
@@ -240,7 +236,7 @@ impl Incoming {
         let mut files = lock(&self.files);
         let due = match files.get_mut(id) {
             Some(Slot::Awaited) => self.intake.declared_bytes(id).is_none_or(|size| size == len),
-            Some(Slot::Held(size, ..) | Slot::Text(size)) => *size == len,
+            Some(Slot::Held(HeldFile { bytes, .. }) | Slot::Text(bytes)) => *bytes == len,
             Some(Slot::UnderWay(_) | Slot::Drained) | None => false,
         };
         due.then(|| files.remove(id)).flatten().ok_or(LaneError::NotAsked(id))

@@ -6,6 +6,7 @@
 mod brake;
 mod committer;
 mod expand;
+mod held;
 mod incoming;
 mod lane;
 #[cfg(any(test, fuzzing))]
@@ -33,7 +34,8 @@ mod tests;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use brake::Brake;
-pub use incoming::{Earlier, Incoming};
+pub use held::{Earlier, HeldFile, HeldFiles};
+pub use incoming::Incoming;
 pub use lane::{LaneError, LaneStream};
 pub use outcome::{NotStoredHere, Outcome};
 pub use outgoing::{Manner, Outgoing, SourceFailed};

@@ -243,7 +243,7 @@ fn receive_withdraw(incoming: &Incoming, withdraw: Withdraw) -> Result<(), LaneE
             drop(files);
             incoming.give_up(&receiving, outcome);
         }
-        Slot::Awaited | Slot::Held(..) | Slot::Text(_) => {
+        Slot::Awaited | Slot::Held(_) | Slot::Text(_) => {
             *slot = Slot::Drained;
             incoming.fail(outcome);
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Output};
 
 use super::*;
-use crate::store::{Held, Keepsake, at};
+use crate::store::{Keepsake, at};
 
 const FILES: [(&str, &str); 3] = [("tree/a", "content of a"), ("tree/deep/b", "content of b"), ("c", "content of c")];
 const PLACE: &str = "QRDROP_TEST_PLACE";
@@ -32,11 +32,8 @@ fn kept_subject() {
     let entries = wanted.iter().map(|(id, (path, content))| file(*id, path, content.len() as u64));
     let keep = Keepsake { key: [7; 32], about: String::new() };
     let intake = Folder::open(&place.join("inbox")).unwrap().go_on(entries, IfExists::Rename, &keep).unwrap();
-    let held = intake.take_held().into_iter().filter_map(|held| match held {
-        Held::Stored { id, placed, .. } => Some((id, placed.name)),
-        Held::Part { .. } => None,
-    });
-    let mut stored: BTreeMap<_, _> = held.collect();
+    let held = intake.take_held();
+    let mut stored: BTreeMap<_, _> = held.stored.iter().map(|stored| (stored.id, stored.name.clone())).collect();
     let missing = wanted.iter().filter(|(id, _)| !stored.contains_key(id));
     let whole = missing.map(|(id, (_, content))| {
         let partial = intake.open_partial(*id).unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::store::area::Area;
 use crate::store::journal::Record;
-use crate::store::{Cleaned, Held, Keepsake, at};
+use crate::store::{Cleaned, HeldPart, Keepsake, at};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,13 +34,15 @@ type Part = (String, Vec<(u64, [u8; 32])>);
 /// The parts that are there; anything else is a failure.
 fn parts(intake: &Intake) -> Vec<Part> {
     let part = |held| {
-        let Held::Part { file, chunks } = held else { panic!("this is stored") };
+        let HeldPart { file, chunks } = held;
         assert_eq!(file.id(), 7);
         let mut content = vec![0; 100];
         let bytes = file.read_at(0, &mut content).unwrap();
         (String::from_utf8_lossy(&content[..bytes]).into_owned(), chunks)
     };
-    intake.take_held().into_iter().map(part).collect()
+    let held = intake.take_held();
+    assert!(held.stored.is_empty(), "this is stored");
+    held.parts.into_iter().map(part).collect()
 }
 
 /// The one journal in the receive folder.
@@ -175,10 +177,12 @@ fn a_stored_file_is_known_to_the_next_attempt_where_it_was_put() {
     assert!(intake.commit(vec![partial.complete(4).unwrap().hashed(hash)])[0].1.is_ok());
     drop(intake);
 
-    let held = begin(&folder, 1, &entries).take_held();
-    let [Held::Stored { id: 0, placed, hash: known, told: true }] = &held[..] else { panic!("it is not known") };
-    assert_eq!((placed.name.as_str(), placed.bytes, known), ("x (1)", 4, &hash));
-    assert_eq!(placed.path, fs::canonicalize(bench.inbox().join("x (1)")).unwrap());
+    let intake = begin(&folder, 1, &entries);
+    let held = intake.take_held();
+    let known = held.stored.get(0).expect("it is known");
+    assert!(known.told && held.stored.len() == 1 && held.parts.is_empty());
+    assert_eq!((known.id, known.name.as_str(), known.bytes, known.hash), (0, "x (1)", 4, hash));
+    assert_eq!(intake.placed_as(known.name.clone(), 4).path, fs::canonicalize(bench.inbox().join("x (1)")).unwrap());
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::thread;
 
 use super::*;
 use crate::store::StoreError;
-use crate::transfer::{LaneError, send_lane};
+use crate::transfer::{HeldFile, HeldFiles, LaneError, send_lane};
 use crate::wire::{CHUNK_LEN, Fault, Verdict};
 
 /// Sends everything over `lanes` lanes of pipes that hold `capacity` bytes, and checks it.
@@ -273,9 +273,11 @@ fn what_the_receiver_holds_is_sent_only_if_it_differs() {
     let theirs = |id: u32| if id == 2 || id == 4 { [7; 32] } else { hash(id as usize) };
     let source = Source::of(&contents);
     let mut receiver = Receiver::awaiting(&source.sizes());
-    for (id, content) in contents.iter().enumerate() {
-        receiver.incoming.hold(id as u32, content.len() as u64, theirs(id as u32), None);
+    let mut held = HeldFiles::default();
+    for (id, content) in (0..).zip(&contents) {
+        held.insert(id, HeldFile { bytes: content.len() as u64, hash: theirs(id), earlier: None });
     }
+    receiver.incoming.hold(held);
     let outgoing = source.outgoing_as(|id| Verdict::Have(theirs(id)));
     let (mut ours, lane) = duplex(64 * 1024);
     let lane = receive_on(lane, &receiver.incoming);

@@ -19,7 +19,7 @@ use crate::names::RelPath;
 use crate::session::offer::{Judged, verdicts};
 use crate::session::there::There;
 use crate::store::{Folder, IfExists, Intake, Keepsake, PlannedEntry, PlannedKind, SourceList, WalkOptions, walk};
-use crate::transfer::{Compress, Hash, Incoming, Manner, Outcome, Outgoing, Receipts, Sources};
+use crate::transfer::{Compress, Hash, HeldFiles, Incoming, Manner, Outcome, Outgoing, Receipts, Sources};
 use crate::wire::{Fault, Message, Verdict, Verdicts};
 
 /// What happens next.
@@ -315,10 +315,10 @@ impl<'a> World<'a> {
         let keep = Keepsake { key: [7; 32], about: String::new() };
         let intake = Arc::new(folder.go_on(plan, IfExists::Rename, &keep).unwrap());
         let size = |id: u32| Some(sender.entries.get(id).unwrap().bytes);
-        let there = There::look(&intake, Vec::new(), size);
+        let there = There::look(&intake, HeldFiles::default(), size);
         let (told, outcomes) = channel(10_000);
         let incoming = Arc::new(Incoming::new(Arc::clone(&intake), None, None, told).unwrap());
-        let special = there.verdicts();
+        let special: Vec<_> = there.verdicts().collect();
         there.hand_over(&incoming);
         let (sources, mut judged) = (Sources::from(Arc::clone(&sender.entries)), Judged::default());
         for page in verdicts(sources.count() as u32, special.into_iter()) {
