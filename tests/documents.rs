@@ -180,6 +180,23 @@ fn every_file_of_tests_and_every_campaign_is_in_the_document_about_testing() {
 }
 
 #[test]
+#[cfg(unix)]
+fn every_program_of_the_tests_that_a_document_tells_to_run_can_be_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let documents = ["README.md", "docs/testing.md", "docs/performance.md", "docs/security.md", "docs/CONTRIBUTING.md"];
+    let text: String = documents.iter().map(|document| read(&root().join(document))).collect();
+    let words = text.split(['\n', ' ', '`']).filter(|word| word.starts_with("tests/"));
+    let told: BTreeSet<_> = words.filter(|word| word.ends_with("/run") || word.ends_with(".py")).collect();
+    assert!(told.len() > 10, "{told:?}");
+    let is_run =
+        |word: &&str| fs::metadata(root().join(word)).is_ok_and(|about| about.permissions().mode() & 0o111 != 0);
+    // Those are told with the Python that runs them.
+    let of_peers = |word: &&str| word.starts_with("tests/peers/") && root().join(word).is_file();
+    let not: Vec<_> = told.iter().filter(|word| !is_run(word) && !of_peers(word)).collect();
+    assert!(not.is_empty(), "not there, or not to be run: {not:?}");
+}
+
+#[test]
 fn a_row_is_read_as_it_is_meant() {
     let table = "| case | attack | answer | tested by |\n| --- | --- | --- | --- |\n\
                  | B01–B03, B07 | links | no | `store::b01_x`, hostile `a_b`, hostile `c_d` and so on; campaign `kills.py` |\n\

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measures what `--compress` does: never, auto and always in turn, each round, over links of several speeds.
 
     sudo python3 tests/bench/compress.py --qrdrop target/release/qrdrop [--mib 256] [--runs 3] [--links 20MB,loopback]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measures the web dialect of a release build on loopback, and prints a table in Markdown.
 
     tests/bench/phone.py --qrdrop target/release/qrdrop [--mib 1024] [--runs 3] [--folder /dev/shm]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measures whether a slow receiver holds up a fast one: the same file to the fast one alone, and to both at once.
 
     sudo python3 tests/bench/several.py --qrdrop target/release/qrdrop [--mib 512] [--runs 3] [--fast 100] [--slow 10]
