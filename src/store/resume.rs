@@ -71,8 +71,8 @@ pub(super) struct LeftPart {
 #[derive(Default)]
 pub(super) struct Folders {
     made: HashMap<String, (String, Node)>,
-    /// Kept under [`IfExists::Replace`] only.
-    own: HashSet<RelPath>,
+    /// By folder; `None`: the receive folder. Kept under [`IfExists::Replace`] only.
+    own: HashMap<Option<RelPath>, HashSet<FileName>>,
 }
 
 impl Folders {
@@ -86,7 +86,7 @@ impl Folders {
 
     /// The names that were given to files in the folder at `path`, or in the receive folder.
     pub(super) fn own(&self, path: Option<&RelPath>) -> HashSet<FileName> {
-        self.own.iter().filter(|own| own.parent().as_ref() == path).map(RelPath::leaf).collect()
+        self.own.get(&path.cloned()).cloned().unwrap_or_default()
     }
 }
 
@@ -124,7 +124,9 @@ impl Left {
         }
         left.folders.made = replayed.folders;
         if if_exists == IfExists::Replace {
-            left.folders.own = left.stored.iter().map(|stored| stored.name.clone()).collect();
+            for stored in left.stored.iter() {
+                left.folders.own.entry(stored.name.parent()).or_default().insert(stored.name.leaf());
+            }
         }
         left
     }

@@ -21,8 +21,9 @@ use crate::store::{Intake, PartialFile, Placed, StoreError, Whole};
 /// that they don't wait for each other on a slow link.
 pub(super) const BATCH: usize = 32;
 
-/// Jobs that wait to be made durable: enough that one sync serves many files.
-const COMMIT_QUEUE: usize = 8;
+/// Jobs that wait to be made durable, each a large file or a batch of small ones: enough that one sync serves many, also
+/// where a sync takes long.
+const COMMIT_QUEUE: usize = 32;
 
 /// A whole file, and its BLAKE3.
 pub(super) type Hashed = (Whole, Hash);
