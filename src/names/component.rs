@@ -25,9 +25,9 @@ pub(super) fn tidy(text: &str) -> Cow<'_, str> {
 
 /// Whether it is quickly seen that a component is safe as it is: there may be a million of them, most of them like this.
 fn is_plain(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" !#$%&'()+,-.;=@[]^_`{}~".contains(&byte);
+    let passes = |byte: u8| byte.is_ascii_alphanumeric() || b" !#$%&'()+,-.;=@[]^_`{}~".contains(&byte);
     text.len() <= NAME_BYTES_MAX
-        && text.bytes().all(is_plain)
+        && text.bytes().all(passes)
         && !text.ends_with(['.', ' '])
         && !is_reserved(device_stem(text))
 }

@@ -87,7 +87,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// The names in a folder; `list` looks what they are.
+    /// The names in a folder, which `list` reads if they are not at hand.
     pub(super) fn of(
         &mut self,
         folder: usize,

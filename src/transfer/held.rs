@@ -51,14 +51,9 @@ impl HeldFiles {
         self.files.get(self.places[at].1 as usize).map(|file| (*file).clone())
     }
 
-    /// The ids, ascending.
-    pub fn ids(&self) -> impl Iterator<Item = u32> {
-        self.places.iter().map(|(id, _)| *id)
-    }
-
     /// All of them, by ascending ids.
     pub fn iter(&self) -> impl Iterator<Item = (u32, HeldFile)> {
-        self.ids().filter_map(|id| Some((id, self.get(id)?)))
+        self.places.iter().filter_map(|(id, _)| Some((*id, self.get(*id)?)))
     }
 }
 

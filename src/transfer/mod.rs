@@ -20,6 +20,7 @@ mod piped;
 mod recall;
 mod receipts;
 mod receive;
+mod receive_pack;
 mod send;
 mod sharing;
 mod sources;
