@@ -246,6 +246,17 @@ fn in_80_by_24_code_link_address_and_folder_are_on_the_screen_and_stay_there_thr
 }
 
 #[test]
+fn a_computer_is_told_to_take_the_link_of_a_receiver_that_it_can_not_find_by_itself() {
+    if !have(&["tmux"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let tmux = Tmux::new(&scene, 200, 40);
+    tmux.types(&typed(&scene));
+    tmux.shows("the command with the link", |pane| pane.contains("a computer: `qrdrop send FILE --to LINK`"));
+}
+
+#[test]
 fn ctrl_c_gives_back_a_terminal_that_echoes() {
     if !have(&["tmux"]) {
         return;

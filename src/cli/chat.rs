@@ -80,10 +80,8 @@ async fn host(chat: &Chat, common: &Common, mut means: Means, errands: Errands) 
     let display = Display {
         directory: None,
         offers: Some("a room: messages and files".to_owned()),
-        advice: match hosting.no_web {
-            false => "a phone: point its camera at the code. a computer: `qrdrop chat --to LINK`",
-            true => "on another computer: `qrdrop chat --to LINK`",
-        },
+        nearby: None,
+        by_link: "qrdrop chat --to LINK",
     };
     let web = Web::new(share, hosting.https);
     let hosted = Hosted::Room(room);

@@ -92,8 +92,10 @@ pub(super) struct Display {
     pub(super) directory: Option<String>,
     /// What there is to fetch, in a few words.
     pub(super) offers: Option<String>,
-    /// What to do on the other device.
-    pub(super) advice: &'static str,
+    /// The command for another computer that finds this one by itself, where there is such a one.
+    pub(super) nearby: Option<&'static str>,
+    /// The same for one that has only the link.
+    pub(super) by_link: &'static str,
 }
 
 /// A port that is taken, and the host that will stand behind it. Nobody can connect yet.

@@ -54,12 +54,8 @@ pub(super) async fn run(mut receive: Receive, common: &Common, ui: &Arc<Ui>, way
     let display = Display {
         directory: Some(directory),
         offers: None,
-        advice: match (hosting.no_web, receive.chat) {
-            (false, false) => "a phone: point its camera at the code. a computer: `qrdrop send FILE`",
-            (false, true) => "a phone: point its camera at the code. a computer: `qrdrop send FILE --chat`",
-            (true, false) => "on another computer: `qrdrop send FILE`, or add `--scan` and a picture of the code",
-            (true, true) => "on another computer: `qrdrop send FILE --chat`, or `qrdrop chat --to LINK`",
-        },
+        nearby: Some(if receive.chat { "qrdrop send FILE --chat" } else { "qrdrop send FILE" }),
+        by_link: if receive.chat { "qrdrop send FILE --chat --to LINK" } else { "qrdrop send FILE --to LINK" },
     };
     let single_keys = seat.is_none();
     let errands = ways.errands.clone();

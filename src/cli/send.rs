@@ -340,8 +340,12 @@ impl Sending<'_> {
             self.memory.outbox(&walked.entries, self.send.text.as_deref()).map_err(|error| disk(&error))?;
         let known = known.as_ref().map(|key| key.as_slice());
         let door = Door::open(hosting, self.common, ui, self.reporter, Role::Outbox, false, known)?;
-        let advice = if self.send.chat { TALKING_ADVICE } else { ADVICE };
-        let display = Display { directory: None, offers: Some(offers(&walked, self.send.text.is_some())), advice };
+        let by_link = match self.send.chat {
+            false => "qrdrop receive --from LINK",
+            true => "qrdrop receive --from LINK --chat",
+        };
+        let offers = Some(offers(&walked, self.send.text.is_some()));
+        let display = Display { directory: None, offers, nearby: None, by_link };
         let yes = hosting.yes.map(Into::into);
         let mut seat = self.means()?.map(|means| {
             let room = RoomHost::new(Arc::clone(&door.host), yes);
@@ -403,12 +407,6 @@ impl Sending<'_> {
         std::future::pending().await
     }
 }
-
-/// What to do on the other device.
-const ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop receive --from LINK`";
-
-/// The same where there is a room too.
-const TALKING_ADVICE: &str = "a phone: point its camera at the code. a computer: `qrdrop receive --from LINK --chat`";
 
 fn offers(walked: &Walk, text: bool) -> String {
     let bytes = walked.entries.bytes().unwrap_or(u64::MAX);

@@ -65,6 +65,16 @@ impl Invitation<'_> {
         }
     }
 
+    /// What to do on the other device.
+    fn advice(&self, discoverable: bool) -> String {
+        let Display { nearby, by_link, .. } = self.display;
+        let command = nearby.filter(|_| discoverable).unwrap_or(by_link);
+        match self.hosting.no_web {
+            false => format!("a phone: point its camera at the code. a computer: `{command}`"),
+            true => format!("on another computer: `{command}`"),
+        }
+    }
+
     pub(super) fn announce(&self, discoverable: bool) {
         self.ui.tell(Event::Listening {
             name: self.name.clone(),
@@ -89,7 +99,7 @@ impl Invitation<'_> {
             name: self.name.clone(),
             directory: self.display.directory.clone(),
             offers: self.display.offers.clone(),
-            advice: self.display.advice.to_owned(),
+            advice: self.advice(discoverable),
             discoverable,
             mark: self.host.mark(),
             warning: warning(&self.found, self.chosen),
