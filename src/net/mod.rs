@@ -32,12 +32,15 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 4;
 
 /// Has a connection that sends files find its rate by what arrives and not by what is lost (BBR,
-/// draft-ietf-ccwg-bbr), where the system has that and lets this user choose.
-pub fn prefer_bbr(stream: &std::net::TcpStream) {
+/// draft-ietf-ccwg-bbr), where the system has that and lets this user choose; whether it does now.
+pub fn prefer_bbr(stream: &std::net::TcpStream) -> bool {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-    let _ = SockRef::from(stream).set_tcp_congestion(b"bbr");
+    return SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok();
     #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-    let _ = stream;
+    return {
+        let _ = stream;
+        false
+    };
 }
 
 /// Sets what every connection of ours wants: small frames leave at once, and a dead peer is noticed.

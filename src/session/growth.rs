@@ -21,8 +21,12 @@ const WINDOW: Duration = Duration::from_millis(300);
 /// is rarely enough.
 const FAR: Duration = Duration::from_millis(20);
 
-/// Lanes at once on such a link: a transfer of a few seconds has no time to try.
-const FIRST_FAR: u16 = 4;
+/// Lanes at once on such a link where loss slows them down: a transfer of a few seconds has no time to try.
+const FIRST_FAR: u16 = 8;
+
+/// How long one lane goes alone on such a link where loss does not slow it down: it fills the link by itself, and to find
+/// that a second one does not pay costs a tenth of a second.
+const ALONE: Duration = Duration::from_secs(3);
 
 /// A lane that opened within this time goes over a cable or within a machine: there it is cores that are short, and what
 /// looks as if more than a few lanes paid is noise.
@@ -38,6 +42,9 @@ const PAYS: f64 = 1.15;
 
 /// A settled transfer that falls below this share of its rate tries again: someone else needs the link, or it got worse.
 const SLUMP: f64 = 0.5;
+
+/// So does one that rises above it by this much: what is sent compresses now, or the link got better.
+const SURGE: f64 = 1.5;
 
 /// Decides how many lanes there are, from what each window carried.
 #[derive(Debug)]
@@ -66,6 +73,7 @@ impl Growth {
             State::Grown(_, before) if rate >= PAYS * before => (State::Settled(open, rate), open),
             State::Grown(lanes, before) => (State::Settled(lanes, before.max(rate)), lanes.min(open)),
             State::Settled(_, best) if rate < SLUMP * best => (State::Fresh, open),
+            State::Settled(_, best) if rate > SURGE * best && more > open => (State::Grown(open, rate), more),
             // A lane that is to end may take longer than a window to do so.
             State::Settled(lanes, best) => (State::Settled(lanes, best.max(rate)), lanes.min(open)),
         };
@@ -74,8 +82,9 @@ impl Growth {
     }
 }
 
-/// Opens lanes 1 and up of `session`, `most` in all, beside lane 0, which took `opening` to open. Goes on until it is
-/// dropped; a lane that can't be opened is no failure.
+/// Opens lanes 1 and up of `session`, `most` in all, beside lane 0, which took `opening` to open: some four round trips,
+/// so that twice that is enough for a new connection to find its rate. Goes on until it is dropped; a lane that can't be
+/// opened is no failure.
 pub(super) async fn grow(
     way: LaneWay,
     identity: Identity,
@@ -88,9 +97,11 @@ pub(super) async fn grow(
     let most = if opening < NEAR { most.min(most_near()) } else { most };
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
-    let (mut wanted, window) = match opening {
-        far if far >= FAR => (FIRST_FAR.min(most), WINDOW.max(4 * far)),
-        _ => (1, WINDOW),
+    let (slow_start, window) = (2 * opening, WINDOW.max(4 * opening));
+    let (mut wanted, mut look_after) = match opening >= FAR {
+        true if lanes.bear_loss() => (1, ALONE),
+        true => (FIRST_FAR.min(most), window),
+        false => (1, window),
     };
     loop {
         let open = lanes.count() as u16;
@@ -104,8 +115,9 @@ pub(super) async fn grow(
             });
         }
         while opened.join_next().await.is_some() {}
+        sleep(slow_start).await;
         let (began, before) = (Instant::now(), lanes.bytes());
-        sleep(window).await;
+        sleep(std::mem::replace(&mut look_after, window)).await;
         // Less than before, if a lane was lost.
         let rate = lanes.bytes().saturating_sub(before) as f64 / began.elapsed().as_secs_f64();
         // Nothing moves, or nothing is left: no moment to learn from.
@@ -167,6 +179,14 @@ mod tests {
     fn a_slump_makes_it_try_again() {
         let mut growth = Growth { most: 16, state: State::Settled(2, 100.0) };
         assert_eq!([growth.after(2, 90.0), growth.after(2, 40.0), growth.after(2, 40.0)], [2, 2, 4]);
+    }
+
+    #[test]
+    fn a_surge_makes_it_try_more() {
+        let mut growth = Growth { most: 4, state: State::Settled(1, 100.0) };
+        assert_eq!([growth.after(1, 140.0), growth.after(1, 220.0), growth.after(2, 300.0)], [1, 2, 4]);
+        let mut full = Growth { most: 2, state: State::Settled(2, 100.0) };
+        assert_eq!(full.after(2, 900.0), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Lanes {
     work: LaneWork,
     open: Mutex<OpenLanes>,
     ends: UnboundedSender<LaneEnded>,
+    /// Whether what is lost on its way does not slow them down.
+    bears_loss: AtomicBool,
 }
 
 #[derive(Default)]
@@ -150,7 +153,7 @@ impl Lanes {
     /// Of a transfer whose lanes do `work`; none is open yet.
     pub(super) fn running(work: LaneWork) -> Running {
         let (ends, ended) = unbounded_channel();
-        Running { lanes: Arc::new(Lanes { work, open: Mutex::default(), ends }), ends: ended }
+        Running { lanes: Arc::new(Lanes { work, open: Mutex::default(), ends, bears_loss: AtomicBool::new(false) }), ends: ended }
     }
 
     /// Notes a lane's socket, made blocking and impatient; `None` if the number was used, or `most` are open.
@@ -159,7 +162,7 @@ impl Lanes {
         socket.set_read_timeout(Some(LANE_SILENCE))?;
         socket.set_write_timeout(Some(LANE_SILENCE))?;
         if let LaneWork::Send(_) = self.work {
-            prefer_bbr(socket);
+            self.bears_loss.store(prefer_bbr(socket), Ordering::Relaxed);
         }
         let mut open = lock(&self.open);
         if !open.admits(lane, most) {
@@ -177,6 +180,11 @@ impl Lanes {
         open.used.insert(lane);
         // A socket that the peer has closed already needs no cutting.
         open.sockets.get(&lane).map(|socket| _ = socket.shutdown(Shutdown::Both)).is_some()
+    }
+
+    /// Whether loss does not slow them down; no if the peer sends, who alone knows.
+    pub(super) fn bear_loss(&self) -> bool {
+        self.bears_loss.load(Ordering::Relaxed)
     }
 
     /// How many are open.

@@ -62,12 +62,19 @@ class Network:
     """Where sender and receiver are."""
 
     def __init__(self, bench):
-        self.link, self.names, self.address = None, (None, None), "127.0.0.1"
+        self.link, self.allowed, self.names, self.address = None, None, (None, None), "127.0.0.1"
         if not NETWORKS[bench.net]:
             return
         self.allowed = ALLOWED.read_text()
-        ALLOWED.write_text(f"{self.allowed.strip()} {bench.congestion}")
+        ALLOWED.write_text(f"reno {bench.congestion}")
         self.names, self.address = [f"qrdrop-bench-{os.getpid()}{side}" for side in "sr"], "10.83.9.2"
+        try:
+            self.join(bench)
+        except BaseException:
+            self.close()
+            raise
+
+    def join(self, bench):
         for name in self.names:
             sh(f"ip netns add {name}; ip -n {name} link set lo up; "
                f"ip netns exec {name} sysctl -qw net.ipv4.tcp_congestion_control={bench.congestion}")
@@ -79,15 +86,16 @@ class Network:
     def inside(self, side):
         """What a command line begins with to run at the sender or the receiver."""
         name = self.names[side == "receiver"]
-        return ["ip", "netns", "exec", name] if name else []
+        # With that capability a program could choose what is not allowed.
+        return ["ip", "netns", "exec", name, "setpriv", "--bounding-set", "-net_admin"] if name else []
 
     def close(self):
-        if not self.link:
-            return
-        self.link.terminate()
-        self.link.wait(10)
-        ALLOWED.write_text(self.allowed)
-        for name in self.names:
+        if self.link:
+            self.link.terminate()
+            self.link.wait(10)
+        if self.allowed is not None:
+            ALLOWED.write_text(self.allowed)
+        for name in filter(None, self.names):
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
@@ -336,7 +344,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--work", default="W1,W3,W4")
     parser.add_argument("--net", default="N1", choices=NETWORKS)
-    parser.add_argument("--congestion", default="cubic", help="congestion control on N2 and N3, for who does not choose its own")
+    parser.add_argument("--congestion", default="cubic", help="congestion control on N2 and N3, of everybody")
     parser.add_argument("--tools", default="nc/scp AES-GCM/qrdrop/sendfile -> splice/qrdrop --classic",
                         help=f"the ones to run, the references always; there are {'/'.join({**TOOLS, **CLASSIC})}")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
