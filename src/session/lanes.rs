@@ -153,7 +153,10 @@ impl Lanes {
     /// Of a transfer whose lanes do `work`; none is open yet.
     pub(super) fn running(work: LaneWork) -> Running {
         let (ends, ended) = unbounded_channel();
-        Running { lanes: Arc::new(Lanes { work, open: Mutex::default(), ends, bears_loss: AtomicBool::new(false) }), ends: ended }
+        Running {
+            lanes: Arc::new(Lanes { work, open: Mutex::default(), ends, bears_loss: AtomicBool::new(false) }),
+            ends: ended,
+        }
     }
 
     /// Notes a lane's socket, made blocking and impatient; `None` if the number was used, or `most` are open.

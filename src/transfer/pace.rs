@@ -13,7 +13,7 @@ const SPAN: Duration = Duration::from_millis(20);
 
 /// Compressing must promise to cost less than this part of the time that it saves: what is sampled is not what follows,
 /// the receiver has its part of the work, and where both ends share their cores waiting for the link is waiting for them.
-const MARGIN: f64 = 0.5;
+const MARGIN: f64 = 0.7;
 
 /// How much of what was known of a rate stays with each span.
 const MEMORY: f64 = 0.75;
