@@ -4,6 +4,7 @@
 //! [postcard](https://postcard.jamesmunns.com/wire-format) form, then zstd, RFC 8878); those that were looked at last are kept as
 //! they are. A file's name, size and times take some 10 to 20 bytes that way, and some 300 as they are.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zstd::bulk::{Compressor, Decompressor};
 
 /// Records that are packed together: enough that they have much in common, few enough that reading one of them is cheap.
 const BLOCK: usize = 256;
@@ -138,19 +140,27 @@ impl<T> Clone for Kept<T> {
     }
 }
 
+thread_local! {
+    // Made once for each thread: to make one takes longer than what it does to a block.
+    static COMPRESSOR: RefCell<Compressor<'static>> = RefCell::new(Compressor::new(LEVEL).expect("there is memory for its tables"));
+    static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::new().expect("there is memory for its tables"));
+}
+
 /// The length, then zstd of the records.
 fn pack<T: Serialize>(records: &Vec<T>) -> Box<[u8]> {
     let plain = postcard::to_allocvec(records).expect("a buffer takes all that can be serialized");
     let mut packed =
         u32::try_from(plain.len()).expect("the caps of the wire are far below that").to_le_bytes().to_vec();
-    packed.extend(zstd::bulk::compress(&plain, LEVEL).expect("its buffer is as large as it gets"));
+    let squeezed = COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(&plain));
+    packed.extend(squeezed.expect("its buffer is as large as it gets"));
     packed.into_boxed_slice()
 }
 
 fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Vec<T> {
     let (len, packed) = packed.split_first_chunk().expect("the length comes first");
-    let plain = zstd::bulk::decompress(packed, u32::from_le_bytes(*len) as usize).expect("it was compressed here");
-    postcard::from_bytes(&plain).expect("it was serialized here")
+    let len = u32::from_le_bytes(*len) as usize;
+    let plain = DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(packed, len));
+    postcard::from_bytes(&plain.expect("it was compressed here")).expect("it was serialized here")
 }
 
 #[cfg(test)]
