@@ -349,6 +349,7 @@ fn our_classic_sender_takes_a_link_too() {
         let name = if n == 0 { "data.csv".to_owned() } else { format!("data ({n}).csv") };
         let event = host.program.event_where("its `stored`", |event| stored(&event) && event["name"] == name.as_str());
         assert_eq!(event["blake3"].as_str(), Some(disk::hash(&source).as_str()));
+        finishes(&mut host, &event);
     }
     host.stopped().with(0);
 }

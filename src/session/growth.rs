@@ -18,8 +18,8 @@ use crate::wire::LANE_NUMBERS;
 const WINDOW: Duration = Duration::from_millis(300);
 
 /// A lane that took this long to open, which is some four round trips and 3 ms of arithmetic, goes over a link where one
-/// is rarely enough.
-const FAR: Duration = Duration::from_millis(20);
+/// is rarely enough, and which is hardly quicker than compressing.
+pub(super) const FAR: Duration = Duration::from_millis(20);
 
 /// Lanes at once on such a link where loss slows them down: a transfer of a few seconds has no time to try.
 const FIRST_FAR: u16 = 8;

@@ -190,6 +190,13 @@ impl Lanes {
         self.bears_loss.load(Ordering::Relaxed)
     }
 
+    /// Says before the first of them runs that the link is far.
+    pub(super) fn are_far(&self) {
+        if let LaneWork::Send(outgoing) = &self.work {
+            outgoing.presume_slow();
+        }
+    }
+
     /// How many are open.
     pub(super) fn count(&self) -> usize {
         lock(&self.open).sockets.len()

@@ -15,7 +15,7 @@ use super::conn::{Channel, Conn};
 use super::consent::Standing;
 use super::devices::{Device, Devices};
 use super::error::{SessionError, Unconfirmed};
-use super::growth::grow;
+use super::growth::{FAR, grow};
 use super::lanes::{LaneSecret, Running};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use super::returning::{ResumeHash, key_id};
@@ -153,6 +153,9 @@ impl Visit {
         let lane = open_lane(&way, identity, session, 0);
         let stream = self.paired.conn.attentive_during(lane).await?;
         let opening = began.elapsed();
+        if opening >= FAR {
+            running.lanes.are_far();
+        }
         let entered = running.lanes.enter(0, most, &stream.sock).map_err(SessionError::Cut)?;
         entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)?;
         Ok(grow(way, identity.clone(), session, most, Arc::clone(&running.lanes), opening))

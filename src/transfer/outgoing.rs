@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use fixedbitset::FixedBitSet;
 
 use super::brake::Brake;
 use super::lock;
-use super::pace::Pace;
 use super::piped::Part;
 use super::receipts::Receipts;
 use super::sources::{Source, Sources};
-use super::squeeze::Compress;
+use super::squeeze::{Compress, Press};
 use super::tree::{Forest, Hash};
 use super::untaken::{Transit, Untaken};
 use crate::roll::Kept;
@@ -56,7 +56,7 @@ pub struct Outgoing {
     same: Mutex<HashSet<u32>>,
     failed: Mutex<Vec<SourceFailed>>,
     pub(super) manner: Manner,
-    pub(super) pace: Mutex<Pace>,
+    pub(super) press: Press,
     bytes: AtomicU64,
     /// Lanes that send, and how many of them may.
     active: AtomicU16,
@@ -182,7 +182,7 @@ impl Outgoing {
             same: Mutex::default(),
             failed: Mutex::default(),
             manner,
-            pace: Mutex::default(),
+            press: Press::default(),
             bytes: AtomicU64::new(0),
             active: AtomicU16::new(0),
             most: AtomicU16::new(u16::MAX),
@@ -193,6 +193,11 @@ impl Outgoing {
     /// Bytes of file content handed to the lanes so far, those that need not be sent included.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Says before the first lane runs that the link is far, and so hardly one that is quicker than compressing.
+    pub fn presume_slow(&self) {
+        lock(&self.press.pace).presume_slow(Instant::now());
     }
 
     /// Takes the hash under which an entry was sent, once, to compare it with the receiver's.
@@ -239,7 +244,8 @@ impl Outgoing {
             return Some(work);
         }
         let mut pack = Vec::new();
-        let mut room = PACK_LEN;
+        // Many lanes go over a slow link, where a few long packs would leave some of them with nothing at the end.
+        let mut room = (PACK_LEN / u64::from(self.active.load(Ordering::Relaxed)).max(1)).max(SMALL);
         while let Some((id, verdict)) = queue.todo.front() {
             let source = self.sources.get(id);
             if let Source::Piped(piped) = source {

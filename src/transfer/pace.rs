@@ -3,9 +3,12 @@
 //! Without compression it is predicted: from the share of their time that the lanes spend in the connection, and from
 //! what a sample cost and saved. With compression it is measured: if bytes do not pass quicker than they did without, it
 //! ends, and the next try is further off each time. So a link that was never slow costs a few samples and nothing else.
+//! On a link that is far it begins with compression, and looks after some seconds how it does without.
 
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::squeeze::WORTH;
 
 /// What is measured in one go: long enough that a few chunks pass on the links in question, short enough that a transfer
 /// of a second is decided early.
@@ -57,6 +60,8 @@ pub(super) struct Pace {
     lanes: usize,
     cores: usize,
     on: bool,
+    /// Whether it is on because the link is said to be slow, and nothing was seen of the content.
+    presumed: bool,
     span: Option<Span>,
     /// Whether the current span has no sample yet.
     curious: bool,
@@ -116,6 +121,7 @@ impl Default for Pace {
             lanes: 0,
             cores: thread::available_parallelism().map_or(1, usize::from),
             on: false,
+            presumed: false,
             span: None,
             curious: true,
             sample: None,
@@ -143,6 +149,12 @@ impl Pace {
         self.lanes -= 1;
     }
 
+    /// Begins with compression, if what comes first compresses.
+    pub(super) fn presume_slow(&mut self, now: Instant) {
+        (self.on, self.presumed) = (true, true);
+        self.probe_at = Some(now + self.probe);
+    }
+
     /// Whether to compress what compresses.
     pub(super) fn is_on(&self) -> bool {
         self.on
@@ -157,6 +169,10 @@ impl Pace {
     pub(super) fn sampled(&mut self, sample: Sample) {
         self.curious = false;
         self.sample = Some(sample);
+        if std::mem::take(&mut self.presumed) && sample.ratio > WORTH {
+            self.on = false;
+            self.probe_at = None;
+        }
     }
 
     /// A lane has sent something; of all that was sent the receiver has `taken` so many bytes, and so many are `untaken`.
@@ -324,6 +340,24 @@ mod tests {
         for link in [600e6, 1e9, 4e9] {
             assert_eq!(Model::new(link, 0.2).run(5.0).0, 0.0, "{link}");
         }
+    }
+
+    #[test]
+    fn over_a_far_link_what_compresses_is_compressed_from_the_first_byte_on() {
+        for (ratio, squeezed) in [(0.2, 1.0), (0.6, 1.0), (1.0, 0.0)] {
+            let mut model = Model::new(12e6, ratio);
+            model.pace.presume_slow(model.now);
+            assert_eq!(model.run(3.0).0, squeezed, "{ratio}");
+        }
+    }
+
+    #[test]
+    fn a_far_link_that_is_quick_is_found_out() {
+        let mut model = Model::new(2e9, 0.2);
+        model.pace.presume_slow(model.now);
+        assert_eq!(model.run(3.0).0, 1.0);
+        model.run(2.0);
+        assert_eq!(model.run(3.0).0, 0.0);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl From<LaneError> for Stage {
 fn send_all<'a>(stream: &mut impl LaneStream, outgoing: &'a Outgoing, untaken: &mut Untaken<'a>) -> Result<(), Stage> {
     let mut buffer = vec![0; HEADER_LEN + PIECE];
     let mut small = Vec::new();
-    let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.pace, &outgoing.transit);
+    let mut squeezer = Squeezer::new(outgoing.manner.compress, &outgoing.press, &outgoing.transit);
     let mut active = Active::begin(outgoing);
     while !active.leaves() {
         let Some(work) = outgoing.next_work() else { break };
@@ -82,7 +82,7 @@ fn send_chunk(
     file: &Arc<Sending>,
     index: u64,
     squeezer: &mut Squeezer<'_>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Result<(), LaneError> {
     if file.failed.load(Ordering::Relaxed) {
         return Ok(());
@@ -171,7 +171,7 @@ fn send_piped(
     writer: &mut Writer<'_, '_, impl LaneStream>,
     id: u32,
     squeezer: &mut Squeezer<'_>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Result<(), LaneError> {
     let piped = piped(writer.outgoing, id);
     match piped.next() {
@@ -192,7 +192,7 @@ fn send_part(
     id: u32,
     part: Part,
     squeezer: &mut Squeezer<'_>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Result<(), LaneError> {
     let work = Work::Part(id, part.clone());
     match part {
@@ -275,17 +275,15 @@ fn send_pack(
         return Ok(());
     }
     let plain = pack.bytes();
-    let (codec, bytes) = if squeezer.is_on() {
-        squeezer.squeeze(bytes)
+    if squeezer.is_on() {
+        pack.codec = squeezer.squeeze(&bytes[HEADER_LEN..]);
     } else {
         squeezer.glance(&bytes[HEADER_LEN..]);
-        (Codec::Raw, bytes.as_mut_slice())
-    };
-    pack.codec = codec;
+    }
     writer.begin(Work::Pack(pack.files.iter().map(|file| file.id).collect()), plain)?;
     writer.message(&pack)?;
-    writer.pieces(bytes, plain)?;
-    squeezer.sent(codec, plain, writer.started.elapsed(), writer.writing);
+    writer.pieces(if pack.codec == Codec::Raw { bytes } else { squeezer.packed() }, plain)?;
+    squeezer.sent(pack.codec, plain, writer.started.elapsed(), writer.writing);
     Ok(())
 }
 

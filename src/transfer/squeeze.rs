@@ -1,5 +1,6 @@
 //! Compresses what is about to be sent, where that pays.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const SAMPLE: usize = 32 * 1024;
 const PLACES: usize = 4;
 
 /// What shrinks by less is sent as it is: it would cost the receiver more than it saves.
-const WORTH: f64 = 0.9;
+pub(super) const WORTH: f64 = 0.9;
 
 /// Below it a frame header and a few system calls are all there is to save.
 const LEAST: usize = 256;
@@ -37,48 +38,129 @@ pub enum Compress {
     Never,
 }
 
-/// One lane's compressor. Its lanes share what they have learnt about the link.
+/// What the lanes of one transfer share: what they have learnt about the link, and what takes memory. Of that there is as
+/// much as they use at the same time, which on a slow link is far less than there are lanes.
+#[derive(Default)]
+pub(super) struct Press {
+    pub(super) pace: Mutex<Pace>,
+    /// Room for a chunk that is gathered.
+    pub(super) plain: Pool<Vec<u8>>,
+    encoders: Pool<Encoder>,
+}
+
+/// Things that are lent, and made anew where none is left.
+#[derive(Default)]
+pub(super) struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T: Default> Pool<T> {
+    pub(super) fn lend(&self) -> Lent<'_, T> {
+        Lent { thing: lock(&self.0).pop().unwrap_or_default(), pool: self }
+    }
+}
+
+/// One of them, which goes back when it is dropped.
+pub(super) struct Lent<'a, T: Default> {
+    thing: T,
+    pool: &'a Pool<T>,
+}
+
+impl<T: Default> Deref for Lent<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.thing
+    }
+}
+
+impl<T: Default> DerefMut for Lent<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.thing
+    }
+}
+
+impl<T: Default> Drop for Lent<'_, T> {
+    fn drop(&mut self) {
+        lock(&self.pool.0).push(std::mem::take(&mut self.thing));
+    }
+}
+
+#[derive(Default)]
+struct Encoder {
+    /// `None` until there is memory for one.
+    zstd: Option<Compressor<'static>>,
+    packed: Vec<u8>,
+}
+
+impl Encoder {
+    fn make(&mut self) {
+        if self.zstd.is_none() {
+            self.zstd = Compressor::new(LEVEL).ok();
+        }
+    }
+
+    /// `None` if `content` does not become shorter, and where there is no memory.
+    fn compress(&mut self, content: &[u8]) -> Option<&[u8]> {
+        let room = content.len() - 1;
+        if self.packed.len() < room {
+            self.packed.resize(room, 0);
+        }
+        let len = self.zstd.as_mut()?.compress_to_buffer(content, &mut self.packed[..room]).ok()?;
+        Some(&self.packed[..len])
+    }
+}
+
+/// One lane's part in it.
 pub(super) struct Squeezer<'a> {
     when: Compress,
-    pace: &'a Mutex<Pace>,
+    press: &'a Press,
     transit: &'a Transit,
-    encoder: Option<Compressor<'static>>,
     packed: Vec<u8>,
     sample: Vec<u8>,
 }
 
 impl<'a> Squeezer<'a> {
-    pub(super) fn new(when: Compress, pace: &'a Mutex<Pace>, transit: &'a Transit) -> Self {
-        lock(pace).join(Instant::now());
-        Squeezer { when, pace, transit, encoder: None, packed: Vec::new(), sample: Vec::new() }
+    pub(super) fn new(when: Compress, press: &'a Press, transit: &'a Transit) -> Self {
+        lock(&press.pace).join(Instant::now());
+        Squeezer { when, press, transit, packed: Vec::new(), sample: Vec::new() }
     }
 
     /// Whether the next chunk is to be gathered for [`Squeezer::squeeze`].
     pub(super) fn is_on(&self) -> bool {
         match self.when {
-            Compress::Auto => lock(self.pace).is_on(),
+            Compress::Auto => lock(&self.press.pace).is_on(),
             Compress::Always => true,
             Compress::Never => false,
         }
     }
 
-    /// The shorter of `plain` and its compressed form. Both have room for a frame header before them.
-    pub(super) fn squeeze<'b>(&'b mut self, plain: &'b mut [u8]) -> (Codec, &'b mut [u8]) {
-        let content = &plain[HEADER_LEN..];
+    /// Compresses `content` where that makes it shorter; it is then in [`Squeezer::packed`].
+    pub(super) fn squeeze(&mut self, content: &[u8]) -> Codec {
         let promising = match self.when {
             Compress::Auto => self.sample(content).is_some_and(|sample| sample.ratio <= WORTH),
             Compress::Always => content.len() >= LEAST,
             Compress::Never => false,
         };
-        match promising.then(|| self.compress(content)).flatten() {
-            Some(len) => (Codec::Zstd { packed: len as u32 }, &mut self.packed[..HEADER_LEN + len]),
-            None => (Codec::Raw, plain),
+        if !promising {
+            return Codec::Raw;
         }
+        let mut encoder = self.press.encoders.lend();
+        encoder.make();
+        encoder.compress(content).map_or(Codec::Raw, |packed| {
+            self.packed.clear();
+            self.packed.extend_from_slice(&[0; HEADER_LEN]);
+            self.packed.extend_from_slice(packed);
+            Codec::Zstd { packed: packed.len() as u32 }
+        })
+    }
+
+    /// What was compressed last, behind room for a frame header.
+    pub(super) fn packed(&mut self) -> &mut [u8] {
+        &mut self.packed
     }
 
     /// Looks at what is being sent as it is, where a look is due.
     pub(super) fn glance(&mut self, content: &[u8]) {
-        if self.when == Compress::Auto && lock(self.pace).is_curious() {
+        if self.when == Compress::Auto && lock(&self.press.pace).is_curious() {
             self.sample(content);
         }
     }
@@ -88,7 +170,7 @@ impl<'a> Squeezer<'a> {
     pub(super) fn sent(&mut self, codec: Codec, plain: u64, busy: Duration, writing: Duration) {
         if self.when == Compress::Auto {
             let sent = Sent { plain, squeezed: codec != Codec::Raw, busy, writing };
-            lock(self.pace).sent(Instant::now(), sent, self.transit.taken(), self.transit.untaken());
+            lock(&self.press.pace).sent(Instant::now(), sent, self.transit.taken(), self.transit.untaken());
         }
     }
 
@@ -101,37 +183,20 @@ impl<'a> Squeezer<'a> {
         for part in content.chunks(content.len().div_ceil(PLACES)) {
             taken.extend_from_slice(&part[..part.len().min(SAMPLE / PLACES)]);
         }
-        // Made once for a lane, which says nothing about what compressing costs.
-        self.encoder()?;
+        // What it takes to make one says nothing about what compressing costs.
+        let mut encoder = self.press.encoders.lend();
+        encoder.make();
         let started = Instant::now();
-        let ratio = self.compress(&taken).map_or(1.0, |len| len as f64 / taken.len() as f64);
+        let ratio = encoder.compress(&taken).map_or(1.0, |packed| packed.len() as f64 / taken.len() as f64);
         let sample = Sample { ratio, cost: started.elapsed().as_secs_f64() / taken.len() as f64 };
         self.sample = taken;
-        lock(self.pace).sampled(sample);
+        lock(&self.press.pace).sampled(sample);
         Some(sample)
-    }
-
-    /// Compresses into its own buffer, behind room for a frame header. `None` if that is no shorter, and where there is
-    /// no memory for an encoder.
-    fn compress(&mut self, content: &[u8]) -> Option<usize> {
-        if self.packed.len() < HEADER_LEN + content.len() {
-            self.packed.resize(HEADER_LEN + content.len(), 0);
-        }
-        self.encoder()?;
-        let room = &mut self.packed[HEADER_LEN..HEADER_LEN + content.len() - 1];
-        self.encoder.as_mut()?.compress_to_buffer(content, room).ok()
-    }
-
-    fn encoder(&mut self) -> Option<&mut Compressor<'static>> {
-        if self.encoder.is_none() {
-            self.encoder = Compressor::new(LEVEL).ok();
-        }
-        self.encoder.as_mut()
     }
 }
 
 impl Drop for Squeezer<'_> {
     fn drop(&mut self) {
-        lock(self.pace).leave();
+        lock(&self.press.pace).leave();
     }
 }

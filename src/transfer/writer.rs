@@ -8,9 +8,7 @@ use super::squeeze::Squeezer;
 use super::tree::Hash;
 use super::untaken::Untaken;
 use crate::store::StoreError;
-use crate::wire::{
-    CHUNK_LEN, Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Message, PIECE_CAP, Withdraw, header_of_piece,
-};
+use crate::wire::{Chunk, ChunkEnd, Codec, FileEnd, HEADER_LEN, Message, PIECE_CAP, Withdraw, header_of_piece};
 
 /// What is read, hashed and sent in one go: it stays in the cache of its core from the first to the last of these, which a
 /// longer piece does not. No longer than a frame may be.
@@ -57,25 +55,14 @@ impl<S: LaneStream> Writer<'_, '_, S> {
     pub(super) fn content(
         &mut self,
         work: Work,
-        mut chunk: Chunk,
+        chunk: Chunk,
         squeezer: &mut Squeezer<'_>,
-        buffer: &mut Vec<u8>,
+        buffer: &mut [u8],
         fill: &mut impl FnMut(u64, &mut [u8]) -> Result<(), StoreError>,
     ) -> Result<Option<Unfilled>, LaneError> {
         let len = u64::from(chunk.len);
         if squeezer.is_on() {
-            buffer.resize(HEADER_LEN + CHUNK_LEN as usize, 0);
-            let whole = &mut buffer[..HEADER_LEN + len as usize];
-            if let Err(error) = fill(0, &mut whole[HEADER_LEN..]) {
-                return Ok(Some(Unfilled::Before(error)));
-            }
-            let (codec, bytes) = squeezer.squeeze(whole);
-            chunk.codec = codec;
-            self.codec = codec;
-            self.begin(work, len)?;
-            self.message(&chunk)?;
-            self.pieces(bytes, len)?;
-            return Ok(None);
+            return self.gathered(work, chunk, squeezer, fill);
         }
         self.begin(work, len)?;
         self.message(&chunk)?;
@@ -90,6 +77,31 @@ impl<S: LaneStream> Writer<'_, '_, S> {
             self.pieces(framed, piece as u64)?;
             done += piece as u64;
         }
+        Ok(None)
+    }
+
+    /// The same for one that is looked at as a whole, to be compressed if it becomes shorter.
+    fn gathered(
+        &mut self,
+        work: Work,
+        mut chunk: Chunk,
+        squeezer: &mut Squeezer<'_>,
+        fill: &mut impl FnMut(u64, &mut [u8]) -> Result<(), StoreError>,
+    ) -> Result<Option<Unfilled>, LaneError> {
+        let outgoing = self.outgoing;
+        let mut plain = outgoing.press.plain.lend();
+        plain.resize(HEADER_LEN + chunk.len as usize, 0);
+        if let Err(error) = fill(0, &mut plain[HEADER_LEN..]) {
+            return Ok(Some(Unfilled::Before(error)));
+        }
+        chunk.codec = squeezer.squeeze(&plain[HEADER_LEN..]);
+        self.codec = chunk.codec;
+        // If it is sent in another form, others may gather in it while this lane waits for the link.
+        let mut plain = (chunk.codec == Codec::Raw).then_some(plain);
+        self.begin(work, u64::from(chunk.len))?;
+        self.message(&chunk)?;
+        let bytes = plain.as_mut().map_or_else(|| squeezer.packed(), |plain| plain.as_mut_slice());
+        self.pieces(bytes, u64::from(chunk.len))?;
         Ok(None)
     }
 
