@@ -82,6 +82,15 @@ impl Growth {
     }
 }
 
+/// How many lanes there are at first, and after how long it is looked what they carry.
+fn first(opening: Duration, bears_loss: bool, most: u16) -> (u16, Duration) {
+    match opening >= FAR {
+        true if bears_loss => (1, ALONE),
+        true => (FIRST_FAR.min(most), WINDOW.max(4 * opening)),
+        false => (1, WINDOW),
+    }
+}
+
 /// Opens lanes 1 and up of `session`, `most` in all, beside lane 0, which took `opening` to open: some four round trips,
 /// so that twice that is enough for a new connection to find its rate. Goes on until it is dropped; a lane that can't be
 /// opened is no failure.
@@ -98,11 +107,7 @@ pub(super) async fn grow(
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
     let (slow_start, window) = (2 * opening, WINDOW.max(4 * opening));
-    let (mut wanted, mut look_after) = match opening >= FAR {
-        true if lanes.bear_loss() => (1, ALONE),
-        true => (FIRST_FAR.min(most), window),
-        false => (1, window),
-    };
+    let (mut wanted, mut look_after) = first(opening, lanes.bear_loss(), most);
     loop {
         let open = lanes.count() as u16;
         lanes.keep(wanted);
@@ -179,6 +184,15 @@ mod tests {
     fn a_slump_makes_it_try_again() {
         let mut growth = Growth { most: 16, state: State::Settled(2, 100.0) };
         assert_eq!([growth.after(2, 90.0), growth.after(2, 40.0), growth.after(2, 40.0)], [2, 2, 4]);
+    }
+
+    #[test]
+    fn a_far_link_gets_many_lanes_at_once_but_where_one_bears_loss() {
+        let [near, far, very_far] = [1, 40, 300].map(Duration::from_millis);
+        assert_eq!([first(near, false, 16), first(near, true, 16)], [(1, WINDOW); 2]);
+        assert_eq!([first(far, false, 16), first(far, false, 3)], [(8, WINDOW), (3, WINDOW)]);
+        assert_eq!(first(very_far, false, 16), (8, Duration::from_millis(1200)));
+        assert_eq!(first(far, true, 16), (1, ALONE));
     }
 
     #[test]
