@@ -190,7 +190,7 @@ impl Fetcher {
     ) -> Result<Event, SessionError> {
         let begun = async {
             let session = wire_name();
-            receiving.go(&mut visit.paired.conn, session).await?;
+            receiving.go(&mut visit.paired.conn, Go { session, lanes: self.lanes }).await?;
             let theirs: Go = visit.paired.conn.expect().await?;
             if theirs.session != session {
                 return Err(SessionError::broke("it goes on with another session"));

@@ -19,7 +19,7 @@ use super::room_host::RoomHost;
 use crate::events::{Event, ExitCode, Label, Peer, Reporter};
 use crate::pairing::code::Mismatches;
 use crate::pairing::{Fingerprint, Identity, Invitation, LinkKind, TokenBook, tls};
-use crate::wire::{RefuseCode, Role};
+use crate::wire::{LANES_CAP, RefuseCode, Role};
 
 /// How long whoever has paired may take to come into the room by its key: it does so at once.
 const GREETED: Duration = Duration::from_secs(60);
@@ -28,6 +28,9 @@ const GREETED: Duration = Duration::from_secs(60);
 /// it, and a flood of them buries nothing else.
 const STRANGERS_TOLD: u32 = 20;
 const STRANGERS_WINDOW: Duration = Duration::from_secs(10);
+
+/// Lanes that the transfers under way share, each of which may have one: a crowd has no need of several connections for each.
+const LANES_IN_ALL: usize = 256;
 
 /// The hosting side of a command, whatever it hosts and whichever dialect its guests speak: its key, its tokens, its
 /// name, and what is under way.
@@ -230,6 +233,11 @@ impl Host {
     /// How many transfers are accepted and not ended.
     pub fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Acquire)
+    }
+
+    /// How many lanes one more accepted transfer may have at once, itself counted among those under way.
+    pub(super) fn lanes_each(&self) -> u16 {
+        (LANES_IN_ALL / self.under_way().max(1)).clamp(1, usize::from(LANES_CAP)) as u16
     }
 
     /// Raised when this program leaves. A session holds it to its end, see [`Host::leave`].

@@ -22,7 +22,7 @@ use crate::events::{Event, ExitCode, Offer as Told, Way};
 use crate::net::accept::{Arrival, Dialect};
 use crate::store::{Folder, IfExists, Keepsake};
 use crate::transfer::Outlet;
-use crate::wire::{LANES_CAP, RefuseCode, Role};
+use crate::wire::{Go, RefuseCode, Role};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -263,9 +263,10 @@ impl Inbox {
         let session = wire_name();
         let (secret, key) = (guest.lane_secret.clone(), guest.binding.client);
         let registry = &self.host.lanes;
-        let joining = receiving.lanes().map(|running| registry.register(session, secret, key, LANES_CAP, running));
+        let most = self.host.lanes_each();
+        let joining = receiving.lanes().map(|running| registry.register(session, secret, key, most, running));
         let registration = joining.transpose()?;
-        receiving.go(&mut guest.conn, session).await?;
+        receiving.go(&mut guest.conn, Go { session, lanes: most }).await?;
         receiving.run(&mut guest.conn, leaving).await?;
         drop(registration);
         receiving.finish(&mut guest.conn).await

@@ -228,11 +228,12 @@ impl Outbox {
         go: &Go,
     ) -> Result<Sending<'a>, SessionError> {
         let mut sending = Sending::new(parcel, guest.standing.label, verdicts);
+        let go = Go { session: go.session, lanes: go.lanes.min(self.host.lanes_each()) };
         let (secret, key) = (guest.lane_secret.clone(), guest.binding.client);
         let joining =
             sending.lanes().map(|running| self.host.lanes.register(go.session, secret, key, go.lanes, running));
         let registration = joining.transpose()?;
-        guest.conn.send(go).await?;
+        guest.conn.send(&go).await?;
         sending.attend(&mut guest.conn).await?;
         drop(registration);
         Ok(sending)

@@ -20,8 +20,7 @@ use crate::names::{human_bytes, inert};
 use crate::store::{Folder, IfExists, Intake, Keepsake, Placed, StoreError};
 use crate::transfer::{Hash, HeldFiles, Incoming, Outcome, Outlet};
 use crate::wire::{
-    self, Finished, Go, Kind, LANES_CAP, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP, Stored,
-    StoredItem,
+    self, Finished, Go, Kind, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP, Stored, StoredItem,
 };
 
 /// What a frame of acknowledgements has for its items, their count aside.
@@ -234,14 +233,14 @@ impl<'a> Receiving<'a> {
         (self.pending > 0).then_some(&self.running)
     }
 
-    /// Says what is wanted, and the name under which lanes may come.
-    pub(super) async fn go<S: Channel>(&mut self, conn: &mut Conn<S>, session: [u8; 16]) -> Result<(), SessionError> {
+    /// Says what is wanted, and under which name how many lanes may come.
+    pub(super) async fn go<S: Channel>(&mut self, conn: &mut Conn<S>, go: Go) -> Result<(), SessionError> {
         let there = std::mem::take(&mut self.there);
         for page in verdicts(self.manifest.entries.len() as u32, there.verdicts()) {
             conn.send(&page).await?;
         }
         there.hand_over(&self.incoming);
-        conn.send(&Go { session, lanes: LANES_CAP }).await?;
+        conn.send(&go).await?;
         self.started = Instant::now();
         Ok(())
     }

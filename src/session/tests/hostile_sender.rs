@@ -245,6 +245,21 @@ async fn sixteen_lanes_may_come_each_number_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_gets_one_lane_each() {
+    let open = open(rules(), &Recorder::answering([]));
+    let mut places = Vec::new();
+    let mut lanes_beside = |others: usize| {
+        places.resize_with(others + 1, || open.inbox.host.take_place());
+        open.inbox.host.lanes_each()
+    };
+    assert_eq!([0, 15, 16, 63, 300, 499].map(&mut lanes_beside), [16, 16, 15, 4, 1, 1]);
+    let (visit, go, key) = accepted_with_key(&open, &[file("a", 2_000_000)]).await;
+    assert_eq!(go.lanes, 1);
+    let _lane = open_lane(&visit.lane_way(), &key, go.session, 0).await.unwrap();
+    assert!(matches!(open_lane(&visit.lane_way(), &key, go.session, 1).await, Err(SessionError::Refused(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn misbehaving_on_a_lane_ends_the_whole_session_with_a_word() {
     let mut open = open(rules(), &Recorder::answering([]));
     for says in [
