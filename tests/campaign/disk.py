@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import pathlib
+import shlex
 import signal
 import struct
 import subprocess
@@ -79,6 +80,16 @@ def serve(fuse, image, log):
                 return
 
 
+def insist(*words):
+    """Runs a command until it succeeds. A mount namespace that others made meanwhile holds a copy of what is mounted, as long as it
+    lasts."""
+    deadline = time.monotonic() + 120
+    while (ended := subprocess.run(list(map(str, words)), capture_output=True, text=True)).returncode:
+        if time.monotonic() > deadline:
+            raise OSError(f"{shlex.join(map(str, words))}: {ended.stderr.strip()}")
+        time.sleep(0.1)
+
+
 class Disk:
     """An ext4 of so many MiB, mounted at `folder`, on a disk that writes everything down."""
 
@@ -112,10 +123,7 @@ class Disk:
         # Half unmounted is worse than late.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for words in (("umount", self.folder), ("losetup", "-d", self.loop), ("umount", self.file)):
-            for _ in range(50):
-                if subprocess.run(list(map(str, words)), capture_output=True).returncode == 0:
-                    break
-                time.sleep(0.1)
+            insist(*words)
         os.waitpid(self.server, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -158,8 +166,4 @@ class Mounted:
         return self.folder
 
     def __exit__(self, *_):
-        for _ in range(50):
-            if subprocess.run(["umount", self.folder], capture_output=True).returncode == 0:
-                return
-            time.sleep(0.1)
-        raise OSError(f"`{self.folder}` can't be unmounted")
+        insist("umount", self.folder)
