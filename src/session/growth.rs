@@ -82,12 +82,17 @@ impl Growth {
     }
 }
 
+/// Over how long a rate is measured where a lane took that long to open.
+fn window(opening: Duration) -> Duration {
+    WINDOW.max(4 * opening)
+}
+
 /// How many lanes there are at first, and after how long it is looked what they carry.
 fn first(opening: Duration, bears_loss: bool, most: u16) -> (u16, Duration) {
     match opening >= FAR {
         true if bears_loss => (1, ALONE),
-        true => (FIRST_FAR.min(most), WINDOW.max(4 * opening)),
-        false => (1, WINDOW),
+        true => (FIRST_FAR.min(most), window(opening)),
+        false => (1, window(opening)),
     }
 }
 
@@ -106,7 +111,7 @@ pub(super) async fn grow(
     let most = if opening < NEAR { most.min(most_near()) } else { most };
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
-    let (slow_start, window) = (2 * opening, WINDOW.max(4 * opening));
+    let slow_start = 2 * opening;
     let (mut wanted, mut look_after) = first(opening, lanes.bear_loss(), most);
     loop {
         let open = lanes.count() as u16;
@@ -122,7 +127,7 @@ pub(super) async fn grow(
         while opened.join_next().await.is_some() {}
         sleep(slow_start).await;
         let (began, before) = (Instant::now(), lanes.bytes());
-        sleep(std::mem::replace(&mut look_after, window)).await;
+        sleep(std::mem::replace(&mut look_after, window(opening))).await;
         // Less than before, if a lane was lost.
         let rate = lanes.bytes().saturating_sub(before) as f64 / began.elapsed().as_secs_f64();
         // Nothing moves, or nothing is left: no moment to learn from.

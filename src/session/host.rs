@@ -29,8 +29,9 @@ const GREETED: Duration = Duration::from_secs(60);
 const STRANGERS_TOLD: u32 = 20;
 const STRANGERS_WINDOW: Duration = Duration::from_secs(10);
 
-/// Lanes that the transfers under way share, each of which may have one: a crowd has no need of several connections for each.
-const LANES_IN_ALL: usize = 256;
+/// Lanes that are divided among the transfers under way: a crowd has no need of several connections for each. Who came first
+/// keeps what it was allowed.
+const LANES_TO_DIVIDE: usize = 256;
 
 /// The hosting side of a command, whatever it hosts and whichever dialect its guests speak: its key, its tokens, its
 /// name, and what is under way.
@@ -237,7 +238,7 @@ impl Host {
 
     /// How many lanes one more accepted transfer may have at once, itself counted among those under way.
     pub(super) fn lanes_each(&self) -> u16 {
-        (LANES_IN_ALL / self.under_way().max(1)).clamp(1, usize::from(LANES_CAP)) as u16
+        (LANES_TO_DIVIDE / self.under_way().max(1)).clamp(1, usize::from(LANES_CAP)) as u16
     }
 
     /// Raised when this program leaves. A session holds it to its end, see [`Host::leave`].

@@ -190,8 +190,8 @@ impl Lanes {
         self.bears_loss.load(Ordering::Relaxed)
     }
 
-    /// Says before the first of them runs that the link is far.
-    pub(super) fn are_far(&self) {
+    /// Says before the first of them runs that the link is far, see [`Outgoing::presume_slow`].
+    pub(super) fn presume_slow(&self) {
         if let LaneWork::Send(outgoing) = &self.work {
             outgoing.presume_slow();
         }

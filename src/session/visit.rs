@@ -154,7 +154,7 @@ impl Visit {
         let stream = self.paired.conn.attentive_during(lane).await?;
         let opening = began.elapsed();
         if opening >= FAR {
-            running.lanes.are_far();
+            running.lanes.presume_slow();
         }
         let entered = running.lanes.enter(0, most, &stream.sock).map_err(SessionError::Cut)?;
         entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)?;

@@ -17,6 +17,7 @@ mod outgoing;
 mod outlet;
 mod pace;
 mod piped;
+mod pool;
 mod recall;
 mod receipts;
 mod receive;

@@ -8,8 +8,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::squeeze::WORTH;
-
 /// What is measured in one go: long enough that a few chunks pass on the links in question, short enough that a transfer
 /// of a second is decided early.
 const SPAN: Duration = Duration::from_millis(20);
@@ -17,6 +15,9 @@ const SPAN: Duration = Duration::from_millis(20);
 /// Compressing must promise to cost less than this part of the time that it saves: what is sampled is not what follows,
 /// the receiver has its part of the work, and where both ends share their cores waiting for the link is waiting for them.
 const MARGIN: f64 = 0.7;
+
+/// What shrinks by less is sent as it is: it would cost the receiver more than it saves.
+const WORTH: f64 = 0.9;
 
 /// How much of what was known of a rate stays with each span.
 const MEMORY: f64 = 0.75;
@@ -43,6 +44,13 @@ pub(super) struct Sample {
     pub(super) ratio: f64,
     /// Seconds for each plain byte.
     pub(super) cost: f64,
+}
+
+impl Sample {
+    /// Whether what it was taken from is worth compressing.
+    pub(super) fn shrinks(&self) -> bool {
+        self.ratio <= WORTH
+    }
 }
 
 /// What a lane has sent in one go.
@@ -169,7 +177,7 @@ impl Pace {
     pub(super) fn sampled(&mut self, sample: Sample) {
         self.curious = false;
         self.sample = Some(sample);
-        if std::mem::take(&mut self.presumed) && sample.ratio > WORTH {
+        if std::mem::take(&mut self.presumed) && !sample.shrinks() {
             self.on = false;
             self.probe_at = None;
         }

@@ -1,6 +1,5 @@
 //! Compresses what is about to be sent, where that pays.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use zstd::bulk::Compressor;
 
 use super::lock;
 use super::pace::{Pace, Sample, Sent};
+use super::pool::Pool;
 use super::untaken::Transit;
 use crate::wire::{Codec, HEADER_LEN};
 
@@ -19,9 +19,6 @@ const LEVEL: i32 = 1;
 /// millisecond, taken from several places, since a pack is of many files.
 const SAMPLE: usize = 32 * 1024;
 const PLACES: usize = 4;
-
-/// What shrinks by less is sent as it is: it would cost the receiver more than it saves.
-pub(super) const WORTH: f64 = 0.9;
 
 /// Below it a frame header and a few system calls are all there is to save.
 const LEAST: usize = 256;
@@ -48,42 +45,6 @@ pub(super) struct Press {
     encoders: Pool<Encoder>,
 }
 
-/// Things that are lent, and made anew where none is left.
-#[derive(Default)]
-pub(super) struct Pool<T>(Mutex<Vec<T>>);
-
-impl<T: Default> Pool<T> {
-    pub(super) fn lend(&self) -> Lent<'_, T> {
-        Lent { thing: lock(&self.0).pop().unwrap_or_default(), pool: self }
-    }
-}
-
-/// One of them, which goes back when it is dropped.
-pub(super) struct Lent<'a, T: Default> {
-    thing: T,
-    pool: &'a Pool<T>,
-}
-
-impl<T: Default> Deref for Lent<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.thing
-    }
-}
-
-impl<T: Default> DerefMut for Lent<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.thing
-    }
-}
-
-impl<T: Default> Drop for Lent<'_, T> {
-    fn drop(&mut self) {
-        lock(&self.pool.0).push(std::mem::take(&mut self.thing));
-    }
-}
-
 #[derive(Default)]
 struct Encoder {
     /// `None` until there is memory for one.
@@ -98,7 +59,7 @@ impl Encoder {
         }
     }
 
-    /// `None` if `content` does not become shorter, and where there is no memory.
+    /// `None` if `content`, which is not empty, does not become shorter, and where there is no memory.
     fn compress(&mut self, content: &[u8]) -> Option<&[u8]> {
         let room = content.len() - 1;
         if self.packed.len() < room {
@@ -136,7 +97,7 @@ impl<'a> Squeezer<'a> {
     /// Compresses `content` where that makes it shorter; it is then in [`Squeezer::packed`].
     pub(super) fn squeeze(&mut self, content: &[u8]) -> Codec {
         let promising = match self.when {
-            Compress::Auto => self.sample(content).is_some_and(|sample| sample.ratio <= WORTH),
+            Compress::Auto => self.sample(content).is_some_and(|sample| sample.shrinks()),
             Compress::Always => content.len() >= LEAST,
             Compress::Never => false,
         };

@@ -3,6 +3,7 @@ use std::thread;
 
 use super::*;
 use crate::store::StoreError;
+use crate::transfer::outgoing::{Active, Work};
 use crate::transfer::{HeldFile, HeldFiles, LaneError, send_lane};
 use crate::wire::{CHUNK_LEN, Fault, Verdict};
 
@@ -41,6 +42,17 @@ fn passes_with(contents: &[Vec<u8>], capacity: usize, lanes: usize, most: u16, c
     assert_eq!((outgoing.bytes(), receiver.incoming.bytes()), (total, total));
     assert!(!receiver.incoming.is_committing());
     receiver.intake.finish().unwrap();
+}
+
+#[test]
+fn the_more_lanes_there_are_the_smaller_are_the_packs() {
+    let source = Source::of(&vec![vec![7; 100_000]; 40]);
+    for (lanes, files) in [(1, 10), (2, 5), (4, 2), (16, 1)] {
+        let outgoing = source.outgoing();
+        let _active: Vec<_> = (0..lanes).map(|_| Active::begin(&outgoing)).collect();
+        let Some(Work::Pack(pack)) = outgoing.next_work() else { panic!("small files travel in packs") };
+        assert_eq!(pack.len(), files, "{lanes} lanes");
+    }
 }
 
 #[test]
