@@ -79,12 +79,6 @@ fn each_segment_of_these_tests_is_one_read_of_the_peer() {
     assert_eq!(peer.join().expect("the peer ends"), segments);
 }
 
-/// Waits for the end of the transfer that stored something.
-fn finishes(host: &mut Host, stored: &Value) {
-    let transfer = text(stored, "transfer");
-    host.program.event_where("its end", |event| event["event"] == "finished" && event["transfer"] == transfer);
-}
-
 #[test]
 fn the_tutorials_sender_delivers_exactly() {
     let scene = Scene::new();
@@ -104,7 +98,7 @@ fn the_tutorials_sender_delivers_exactly() {
             sender.args(together.then_some("--together")).run().with(0);
             let stored = stored_as(&mut host, &name);
             assert_eq!(stored["blake3"].as_str(), Some(disk::hash(&source).as_str()), "{name}");
-            finishes(&mut host, &stored);
+            host.finishes(&stored);
         }
     }
     let ended = host.stopped().with(0);
@@ -129,7 +123,7 @@ fn eight_tutorial_senders_of_one_name_at_once_leave_eight_exact_files() {
         let stored = host
             .program
             .event_where("its `stored`", |event| event["event"] == "stored" && event["blake3"] == hash.as_str());
-        finishes(&mut host, &stored);
+        host.finishes(&stored);
     }
     host.stopped().with(0);
     assert_eq!(disk::names(&scene.inbox()).len(), 8);
@@ -349,7 +343,7 @@ fn our_classic_sender_takes_a_link_too() {
         let name = if n == 0 { "data.csv".to_owned() } else { format!("data ({n}).csv") };
         let event = host.program.event_where("its `stored`", |event| stored(&event) && event["name"] == name.as_str());
         assert_eq!(event["blake3"].as_str(), Some(disk::hash(&source).as_str()));
-        finishes(&mut host, &event);
+        host.finishes(&event);
     }
     host.stopped().with(0);
 }

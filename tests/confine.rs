@@ -44,8 +44,8 @@ fn every_thread_of_a_receiver_is_held_whatever_came_and_only_errands_are_not() {
     scene.send(source.parent().expect("it has one")).args(["--to", &host.qrdrop_link()]).run().with(0);
     Phone::claim(&host.http_link()).expect("the page gets in").send("phone.txt", b"phone");
     let told = |event: &serde_json::Value| event["event"] == "stored" && event["name"] == "phone.txt";
-    let transfer = host.program.event_where("the phone's file", told)["transfer"].clone();
-    host.program.event_where("its end", |event| event["event"] == "finished" && event["transfer"] == transfer);
+    let stored = host.program.event_where("the phone's file", told);
+    host.finishes(&stored);
     let (errands, others): (Vec<_>, Vec<_>) =
         threads(&host).into_iter().partition(|(name, _)| name == "qrdrop-errands");
     assert_eq!(errands, [("qrdrop-errands".to_owned(), false)]);

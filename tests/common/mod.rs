@@ -235,6 +235,12 @@ impl Host {
         self.links().swap_remove(1)
     }
 
+    /// Waits for the end of the transfer that stored something.
+    pub fn finishes(&mut self, stored: &Value) {
+        let transfer = text(stored, "transfer");
+        self.program.event_where("its end", |event| event["event"] == "finished" && event["transfer"] == transfer);
+    }
+
     /// Ctrl-C, and its end.
     pub fn stopped(self) -> Ended {
         self.program.interrupt();
