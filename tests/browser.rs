@@ -165,11 +165,8 @@ fn after_a_reload_the_files_chosen_again_go_on_where_they_were() {
         return;
     }
     let (scene, lan) = (Scene::new(), Lan::new());
-    // Slow enough that a reload falls into the middle.
-    sh(&format!("ip netns exec {} tc qdisc add dev eth0 root tbf rate 160mbit burst 256kb latency 100ms", lan.there));
     let files = things(&scene, &[("video.mp4", 60_000_000), ("image.jpg", 900_000)]);
-    let receiver = scene.receive_on("eth0").args(["--hidden", "--yes=private"]).behind(Lan::on(&lan.here));
-    let mut host = receiver.listening();
+    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
     let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
     phone.open(&host.http_link());
     phone.wait(&["ready"]);
@@ -187,16 +184,86 @@ fn after_a_reload_the_files_chosen_again_go_on_where_they_were() {
     assert_eq!(ended.named("offer").len(), 1, "it is the same transfer\n{ended}");
 }
 
+/// An inbox on the same port each time, slow enough for something to happen in the middle.
+fn inbox_on_a_slow_link(scene: &Scene, lan: &Lan) -> Launch {
+    sh(&format!(
+        "ip netns exec {} tc qdisc replace dev eth0 root tbf rate 160mbit burst 256kb latency 100ms",
+        lan.there
+    ));
+    let receive = Launch::new("receive").arg(scene.inbox()).args(["--json", "--qr", "never", "--port", "5001"]);
+    let receive = receive.args(["--interface", "eth0", "--hidden", "--yes=private"]).arg("--invite-file");
+    receive.arg(scene.invite()).state(&scene.path("receiver-state")).behind(Lan::on(&lan.here))
+}
+
+#[test]
+fn after_the_death_of_the_receiver_the_files_chosen_again_go_on_where_they_were() {
+    if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let files = things(&scene, &[("image.jpg", 900_000), ("video.mp4", 60_000_000)]);
+    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
+    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&files);
+    host.program.event_where("progress in the middle", |event| {
+        event["event"] == "progress" && number(event, "bytes") > 30_000_000
+    });
+    host.program.kill();
+    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
+    phone.wait(&["gone"]);
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&files);
+    let from = number(&host.program.event("retry"), "from_bytes");
+    assert!(from > 20_000_000, "{from} of more than 30,000,000 bytes that had come");
+    phone.wait(&["done"]);
+    assert_eq!((number(&finished(&mut host), "files")), 2);
+    assert_same_content(&scene);
+}
+
+#[test]
+fn a_file_that_changed_while_the_receiver_was_dead_is_sent_from_its_beginning() {
+    if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let files = things(&scene, &[("video.mp4", 40_000_000)]);
+    let modified = || std::fs::metadata(&files[0]).and_then(|about| about.modified()).expect("it is there");
+    let before = modified();
+    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
+    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&files);
+    host.program.event_where("progress in the middle", |event| {
+        event["event"] == "progress" && number(event, "bytes") > 10_000_000
+    });
+    host.program.kill();
+    let mut content = std::fs::read(&files[0]).expect("it can be read");
+    content[5_000_000] ^= 1;
+    std::fs::write(&files[0], content).expect("it can be written");
+    std::fs::File::open(&files[0]).and_then(|file| file.set_modified(before)).expect("a time can be set");
+    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(&files);
+    phone.wait(&["done"]);
+    finished(&mut host);
+    assert_same_content(&scene);
+    let ended = host.stopped().with(0);
+    assert_eq!(ended.named("retry").len(), 1, "it was there for a page that knows of it\n{ended}");
+}
+
 #[test]
 fn a_cut_in_the_middle_is_got_over_without_anybody_doing_anything() {
     if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
         return;
     }
     let (scene, lan) = (Scene::new(), Lan::new());
-    sh(&format!("ip netns exec {} tc qdisc add dev eth0 root tbf rate 160mbit burst 256kb latency 100ms", lan.there));
     let files = things(&scene, &[("video.mp4", 60_000_000)]);
-    let receiver = scene.receive_on("eth0").args(["--hidden", "--yes=private"]).behind(Lan::on(&lan.here));
-    let mut host = receiver.listening();
+    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
     let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
     phone.open(&host.http_link());
     phone.wait(&["ready"]);

@@ -199,7 +199,7 @@ impl SessionError {
     }
 
     /// As [`SessionError::failure`], of a transfer that can go on later by doing `what`.
-    pub(super) fn failure_of_kept(&self, what: &str) -> Failure {
+    pub(crate) fn failure_of_kept(&self, what: &str) -> Failure {
         let failure = self.failure();
         let is_early = match self {
             SessionError::Cut(_) | SessionError::Silent | SessionError::Interrupted => true,

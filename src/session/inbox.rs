@@ -1,6 +1,7 @@
 //! A host that takes files: what is offered, who decides, where it goes.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,31 @@ pub struct InboxRules {
     pub outlet: Option<Arc<Outlet>>,
 }
 
+/// A transfer that runs and can go on later: it is over when its sender comes again, for whom this end still holds what was
+/// cut. Whoever came waits until this is dropped.
+pub(crate) struct Tenure<'a> {
+    inbox: &'a Inbox,
+    hash: ResumeHash,
+    ended: watch::Receiver<bool>,
+}
+
+impl Tenure<'_> {
+    /// Waits until its sender has come again.
+    pub(crate) async fn superseded(&mut self) {
+        // An error means that a later one has taken this one's place.
+        let _ = self.ended.wait_for(|end| *end).await;
+    }
+}
+
+impl Drop for Tenure<'_> {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.inbox.under_way);
+        if under_way.get(&self.hash).is_some_and(|end| end.subscribe().same_channel(&self.ended)) {
+            under_way.remove(&self.hash);
+        }
+    }
+}
+
 /// A folder that others may send to; shared by all sessions.
 pub struct Inbox {
     pub(crate) host: Arc<Host>,
@@ -60,8 +86,7 @@ pub struct Inbox {
     memory: Memory,
     /// Whether the key that senders come back to is remembered.
     known_again: AtomicBool,
-    /// The transfers that run and can go on later; each is told to end when its sender comes again, for whom the
-    /// connection is cut that this end still holds.
+    /// See [`Tenure`].
     under_way: Mutex<HashMap<ResumeHash, watch::Sender<bool>>>,
 }
 
@@ -173,12 +198,30 @@ impl Inbox {
 
     /// Ends a session of the same transfer that has not noticed yet that its sender is gone, and waits until it has let
     /// go.
-    async fn end_earlier(&self, hash: &ResumeHash) {
+    pub(crate) async fn end_earlier(&self, hash: &ResumeHash) {
         let earlier = lock(&self.under_way).get(hash).cloned();
         if let Some(earlier) = earlier {
             earlier.send_replace(true);
             earlier.closed().await;
         }
+    }
+
+    /// A transfer of that hash runs from here on.
+    pub(crate) fn hold(&self, hash: ResumeHash) -> Tenure<'_> {
+        let (end, ended) = watch::channel(false);
+        lock(&self.under_way).insert(hash, end);
+        Tenure { inbox: self, hash, ended }
+    }
+
+    /// What is kept of a transfer of `bytes` from a page when it ends early; `hash` is a secret of the page.
+    pub(crate) fn keepsake_of_page(
+        &self,
+        hash: ResumeHash,
+        transfer: &str,
+        peer: &str,
+        bytes: u64,
+    ) -> Option<Keepsake> {
+        if self.rules.outlet.is_some() { None } else { About::keepsake_of_page(hash, transfer, peer, bytes) }
     }
 
     /// What is kept of a transfer when it ends early.
@@ -190,7 +233,7 @@ impl Inbox {
     }
 
     /// The sender of what is kept has to find this key again, also after the death of this process.
-    async fn be_known_again(&self) {
+    pub(crate) async fn be_known_again(&self) {
         if self.known_again.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -205,9 +248,8 @@ impl Inbox {
         manifest: &Manifest,
         leaving: &mut watch::Receiver<bool>,
     ) -> Result<Event, SessionError> {
-        let (end, mut ended) = watch::channel(false);
         let Some(keep) = self.keepsake(guest, manifest) else {
-            return self.store(guest, manifest, None, &mut ended, leaving).await;
+            return self.store(guest, manifest, None, pending(), leaving).await;
         };
         // A new offer from whoever had another one under way: that one is over.
         if let Some(other) = guest.returning.as_ref().filter(|known| known.hash != manifest.resume_hash) {
@@ -215,13 +257,8 @@ impl Inbox {
             let _ = spawn_blocking(move || folder.forget(|keepsake| keepsake.key == hash)).await;
         }
         self.be_known_again().await;
-        let hash = keep.key;
-        lock(&self.under_way).insert(hash, end);
-        let received = self.store(guest, manifest, Some(keep), &mut ended, leaving).await;
-        lock(&self.under_way).remove(&hash);
-        // From here on another session may go on with it.
-        drop(ended);
-        received
+        let mut tenure = self.hold(keep.key);
+        self.store(guest, manifest, Some(keep), tenure.superseded(), leaving).await
     }
 
     async fn store(
@@ -229,7 +266,7 @@ impl Inbox {
         guest: &mut Guest,
         manifest: &Manifest,
         keep: Option<Keepsake>,
-        ended: &mut watch::Receiver<bool>,
+        superseded: impl Future<Output = ()>,
         leaving: &mut watch::Receiver<bool>,
     ) -> Result<Event, SessionError> {
         let InboxRules { if_exists, max_size, .. } = self.rules;
@@ -246,7 +283,7 @@ impl Inbox {
         let mut receiving = Receiving::prepare(&mut guest.conn, shelf, manifest, label, keep).await?;
         let stored = tokio::select! {
             stored = self.run(guest, &mut receiving, leaving) => stored,
-            _ = ended.wait_for(|end| *end) => Err(SessionError::Cut(io::ErrorKind::ConnectionReset.into())),
+            () = superseded => Err(SessionError::Cut(io::ErrorKind::ConnectionReset.into())),
         };
         if let Err(error) = &stored {
             receiving.wind_up(error).await;

@@ -83,9 +83,9 @@ pub(super) struct About {
     pub(super) transfer: String,
     /// The name that the sender goes by.
     pub(super) peer: String,
-    /// The sender's key, in hexadecimal.
+    /// The sender's key, in hexadecimal; a page has none.
     key: String,
-    /// In hexadecimal.
+    /// In hexadecimal; none of a page.
     digest: String,
     paired: Paired,
     /// In all; `None` if that is unknown.
@@ -99,6 +99,8 @@ enum Paired {
     Verified,
     Scanned,
     Claimed,
+    /// By a page, which comes again as one, and is asked about again.
+    Page,
 }
 
 impl About {
@@ -124,16 +126,32 @@ impl About {
         Some(Keepsake { key: manifest.resume_hash, about })
     }
 
+    /// The same of a transfer of `bytes` from a page, which `hash` is a secret of.
+    pub(super) fn keepsake_of_page(hash: ResumeHash, transfer: &str, peer: &str, bytes: u64) -> Option<Keepsake> {
+        let about = About {
+            transfer: transfer.to_owned(),
+            peer: peer.to_owned(),
+            key: String::new(),
+            digest: String::new(),
+            paired: Paired::Page,
+            bytes: Some(bytes),
+        };
+        let about = serde_json::to_string(&about).ok().filter(|_| bytes > NOT_WORTH_KEEPING)?;
+        Some(Keepsake { key: hash, about })
+    }
+
     /// `None` for what another edition has written.
     pub(super) fn of(keepsake: &Keepsake) -> Option<About> {
         serde_json::from_str(&keepsake.about).ok()
     }
 
-    fn standing(&self) -> Standing {
+    /// `None` of a page: it does not come back by the key of its transfer.
+    fn standing(&self) -> Option<Standing> {
         match self.paired {
-            Paired::Verified => Standing::VERIFIED,
-            Paired::Scanned => Standing::SCANNED,
-            Paired::Claimed => Standing::CLAIMED,
+            Paired::Verified => Some(Standing::VERIFIED),
+            Paired::Scanned => Some(Standing::SCANNED),
+            Paired::Claimed => Some(Standing::CLAIMED),
+            Paired::Page => None,
         }
     }
 }
@@ -144,7 +162,7 @@ pub(super) fn awaited(folder: &Folder, id: &[u8; 16]) -> Option<Returning> {
     let keepsake = keepsakes.into_iter().find(|keepsake| key_id(&keepsake.key) == *id)?;
     let about = About::of(&keepsake)?;
     let digest = HEXLOWER.decode(about.digest.as_bytes()).ok()?.try_into().ok()?;
-    Some(Returning { hash: keepsake.key, standing: about.standing(), digest })
+    Some(Returning { hash: keepsake.key, standing: about.standing()?, digest })
 }
 
 /// What a receiver can prove to the holder of `key`, whose transfer waits in `folder`; and the name of the transfer.
@@ -175,4 +193,18 @@ pub fn waiting(folder: &Folder) -> Vec<Waiting> {
         Some(Waiting { peer, bytes: kept.bytes, total, until: kept.until })
     };
     folder.kept().unwrap_or_default().into_iter().filter_map(waiting).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_page_lets_nobody_return_over_the_native_protocol() {
+        let kept = About::keepsake_of_page([7; 32], "t", "phone", NOT_WORTH_KEEPING + 1).unwrap();
+        let about = About::of(&kept).unwrap();
+        assert_eq!((about.peer.as_str(), about.bytes), ("phone", Some(NOT_WORTH_KEEPING + 1)));
+        assert!(about.standing().is_none());
+        assert!(About::keepsake_of_page([7; 32], "t", "phone", NOT_WORTH_KEEPING).is_none());
+    }
 }

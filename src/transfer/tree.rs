@@ -20,6 +20,7 @@ pub type Hash = [u8; 32];
 pub(super) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Hashes one chunk while its bytes pass.
+#[derive(Clone)]
 pub struct ChunkHasher {
     hasher: blake3::Hasher,
 }
@@ -57,7 +58,7 @@ pub(super) fn hash_zeros(offset: u64, len: u64, whole_file: bool) -> Hash {
 /// The subtrees known so far, merged wherever two complete siblings meet, so that a file that arrives in order takes
 /// a few dozen nodes whatever its size. Nodes that begin at chunk 0 are never merged: only the end of the file tells
 /// which of them is the root.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Forest {
     /// First chunk -> (chunks, chaining value).
     nodes: BTreeMap<u64, (u64, Hash)>,

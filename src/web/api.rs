@@ -46,6 +46,16 @@ pub(super) struct OfferPage {
     entries: Vec<Entry>,
     #[serde(default)]
     last: bool,
+    /// What the transfer is known by if the page offers it again, in hexadecimal; with the last page of the list.
+    #[serde(default)]
+    resume: Option<String>,
+}
+
+impl OfferPage {
+    /// As of a page that does not come back.
+    pub(super) fn once(self) -> OfferPage {
+        OfferPage { resume: None, ..self }
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,6 +76,12 @@ struct Withdraw {
     id: u32,
     #[serde(default)]
     reason: String,
+}
+
+#[derive(Deserialize)]
+struct Anew {
+    transfer: String,
+    id: u32,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +124,7 @@ pub(super) fn cap(share: &Share, talks: bool, verb: &str) -> Option<u64> {
     match (share, verb) {
         (_, "status") => Some(REQUEST_CAP),
         (Share::Inbox(_) | Share::Room(..), "offer") => Some(OFFER_CAP),
-        (Share::Inbox(_) | Share::Room(..), "wait" | "files" | "withdraw" | "cancel") => Some(REQUEST_CAP),
+        (Share::Inbox(_) | Share::Room(..), "wait" | "files" | "withdraw" | "anew" | "cancel") => Some(REQUEST_CAP),
         (_, "say") if talks => Some(SAY_CAP),
         (_, "join" | "hear") if talks => Some(REQUEST_CAP),
         (Share::Room(..), "take" | "list" | "fetch" | "got") => Some(REQUEST_CAP),
@@ -144,9 +160,14 @@ pub(super) async fn call(
             find(signed, &transfer)?.withdraw(id, &reason)?;
             Ok(json!({}))
         }
+        (Share::Inbox(_) | Share::Room(..), "anew") => {
+            let Anew { transfer, id } = parse(request)?;
+            find(signed, &transfer)?.begin_anew(id)?;
+            Ok(json!({}))
+        }
         (Share::Inbox(_) | Share::Room(..), "cancel") => {
             let Cancel { transfer } = parse(request)?;
-            find(signed, &transfer)?.end(Phase::Failed("cancelled".to_owned()));
+            find(signed, &transfer)?.end(Phase::Cancelled);
             Ok(json!({}))
         }
         (_, "join" | "hear" | "say") => {
@@ -230,14 +251,21 @@ pub(super) fn offer(
     signed: &Signed,
     request: OfferPage,
 ) -> Result<(Value, Option<Arc<Transfer>>), Failure> {
-    let OfferPage { transfer, first, entries, last } = request;
+    let OfferPage { transfer, first, entries, last, resume } = request;
     if unhex::<16>(&transfer).is_none() {
         return Err(Failure::refused("request", "a transfer is named by 32 hexadecimal digits"));
     }
     let session = &signed.session;
     let transfer = session.transfers.find_or_begin(&transfer, inbox, visit.peer.ip());
     let transfer = transfer.ok_or_else(|| Failure::busy("too many transfers are under way"))?;
-    let (entries, frozen) = transfer.list(first, entries, last)?;
+    let resume = match resume {
+        Some(resume) if last => Some(
+            unhex::<32>(&resume)
+                .ok_or_else(|| Failure::refused("request", "a transfer is known again by 64 hexadecimal digits"))?,
+        ),
+        _ => None,
+    };
+    let (entries, frozen) = transfer.list(first, entries, last, resume)?;
     Ok((json!({ "entries": entries }), frozen.then_some(transfer)))
 }
 

@@ -29,6 +29,7 @@ mod outflow;
 mod page;
 mod range;
 mod receiving;
+mod returning;
 mod room;
 mod routes;
 mod run;

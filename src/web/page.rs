@@ -20,16 +20,20 @@ const BASE: &str = include_str!("assets/base.js");
 const CORE: &str = include_str!("assets/core.js");
 
 const UI: &str = include_str!("assets/ui.js");
+const LOOK: &str = include_str!("assets/page.css");
 
 /// What those of a room and of a host beside one have.
+const TALK_LOOK: &str = include_str!("assets/talk.css");
 const TALK: &str = include_str!("assets/talk.js");
 const SAID: &str = include_str!("assets/said.js");
 
-static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[CORE], &[BASE, UI]));
-static BESIDE: LazyLock<Page> =
-    LazyLock::new(|| Page::splice(&[CORE, TALK], &[BASE, SAID, UI, include_str!("assets/beside.js")]));
+static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[LOOK], &[CORE], &[BASE, UI]));
+static BESIDE: LazyLock<Page> = LazyLock::new(|| {
+    Page::splice(&[LOOK, TALK_LOOK], &[CORE, TALK], &[BASE, SAID, UI, include_str!("assets/beside.js")])
+});
 static ROOM: LazyLock<Page> = LazyLock::new(|| {
-    Page::splice(&[CORE, TALK, include_str!("assets/take.js")], &[BASE, SAID, include_str!("assets/room.js")])
+    let core = [CORE, TALK, include_str!("assets/take.js")];
+    Page::splice(&[LOOK, TALK_LOOK], &core, &[BASE, SAID, include_str!("assets/room.js")])
 });
 
 struct Page {
@@ -38,11 +42,11 @@ struct Page {
 }
 
 impl Page {
-    /// The document with the parts of its engine and of what a person sees.
-    fn splice(core: &[&str], ui: &[&str]) -> Page {
+    /// The document with the parts of its look, its engine, and what a person does.
+    fn splice(look: &[&str], core: &[&str], ui: &[&str]) -> Page {
         let joined = |parts: &[&str]| parts.iter().map(|part| code(part)).collect::<String>();
         let document = include_str!("assets/page.html")
-            .replace("/*{style}*/", &code(include_str!("assets/page.css")))
+            .replace("/*{style}*/", &joined(look))
             .replace("/*{core}*/", &joined(core))
             .replace("/*{ui}*/", &joined(ui));
         let (scripts, styles) = (hashes(&document, "script"), hashes(&document, "style"));

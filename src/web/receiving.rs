@@ -7,12 +7,24 @@ use tokio::sync::{MutexGuard, watch};
 
 use super::lock;
 use crate::store::{PartialFile, StoreError, Whole};
+use crate::transfer::{ChunkHasher, Forest, Hash};
+use crate::wire::CHUNK_LEN;
+
+/// What is read back in one go.
+const STEP: usize = 64 * 1024;
 
 /// BLAKE3 and SHA-256 of a file: the first is told, the second is what a browser can check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digests {
     pub(super) blake3: [u8; 32],
     pub(super) sha256: [u8; 32],
+}
+
+/// The SHA-256 of what `context` was given.
+pub(super) fn sha256_of(context: &digest::Context) -> [u8; 32] {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(context.clone().finish().as_ref());
+    sha256
 }
 
 /// A file of which something is there, without a gap.
@@ -25,11 +37,40 @@ pub(super) struct Receiving {
 }
 
 struct Content {
-    /// `None` once it was handed on.
+    /// `None` once it was handed on, or let go.
     file: Option<PartialFile>,
     have: u64,
-    blake3: blake3::Hasher,
+    hashes: Hashes,
+}
+
+/// Of what is there.
+#[derive(Clone)]
+struct Hashes {
+    forest: Forest,
+    /// Of the chunk that is not whole.
+    chunk: ChunkHasher,
     sha256: digest::Context,
+}
+
+impl Hashes {
+    fn new() -> Hashes {
+        Hashes { forest: Forest::default(), chunk: ChunkHasher::new(0), sha256: digest::Context::new(&SHA256) }
+    }
+
+    /// Takes the `bytes` at `offset`, of a file of `size`, which end no later than its chunk. Returns index and value of the
+    /// chunk if they are its end.
+    fn update(&mut self, offset: u64, bytes: &[u8], size: u64) -> Option<(u64, Hash)> {
+        let end = offset + bytes.len() as u64;
+        self.chunk.update(bytes);
+        self.sha256.update(bytes);
+        if bytes.is_empty() || (end < size && !end.is_multiple_of(CHUNK_LEN)) {
+            return None;
+        }
+        let (chunk, value) = (offset / CHUNK_LEN, self.chunk.finish(size <= CHUNK_LEN));
+        self.forest.insert(chunk, value);
+        self.chunk = ChunkHasher::new((chunk + 1) * CHUNK_LEN);
+        Some((chunk, value))
+    }
 }
 
 /// The right of one request to write to a file, until another one comes.
@@ -42,13 +83,35 @@ pub(super) struct Turn<'a> {
 
 impl Receiving {
     pub(super) fn new(file: PartialFile, bytes: u64) -> Receiving {
-        let (blake3, sha256) = (blake3::Hasher::new(), digest::Context::new(&SHA256));
-        Receiving {
-            bytes,
-            latest: watch::Sender::new(0),
-            turn: tokio::sync::Mutex::default(),
-            content: Mutex::new(Content { file: Some(file), have: 0, blake3, sha256 }),
+        Receiving::of(bytes, Content { file: Some(file), have: 0, hashes: Hashes::new() })
+    }
+
+    /// Goes on with the `file` of an earlier attempt, as far as its `chunks` are there in a row and what they were then.
+    /// Blocks for the disk.
+    pub(super) fn recalled(file: PartialFile, bytes: u64, chunks: &[(u64, Hash)]) -> Receiving {
+        let (mut have, mut hashes, mut buffer) = (0, Hashes::new(), vec![0; STEP]);
+        for known in chunks.iter().take_while(|(chunk, _)| *chunk < bytes.div_ceil(CHUNK_LEN)) {
+            let mut ahead = hashes.clone();
+            let end = bytes.min(have + CHUNK_LEN);
+            let mut found = None;
+            for offset in (have..end).step_by(STEP) {
+                let step = &mut buffer[..STEP.min((end - offset) as usize)];
+                if file.read_at(offset, step).ok() != Some(step.len()) {
+                    break;
+                }
+                found = ahead.update(offset, step, bytes);
+            }
+            if found != Some(*known) {
+                break;
+            }
+            (have, hashes) = (end, ahead);
         }
+        Receiving::of(bytes, Content { file: Some(file), have, hashes })
+    }
+
+    fn of(bytes: u64, content: Content) -> Receiving {
+        let (latest, turn) = (watch::Sender::new(0), tokio::sync::Mutex::default());
+        Receiving { bytes, latest, turn, content: Mutex::new(content) }
     }
 
     /// Its declared size in bytes.
@@ -64,12 +127,26 @@ impl Receiving {
     /// Bytes that are there and verified, and their SHA-256.
     pub(super) fn so_far(&self) -> (u64, [u8; 32]) {
         let content = lock(&self.content);
-        (content.have, sha256(&content.sha256))
+        (content.have, sha256_of(&content.hashes.sha256))
     }
 
     /// Ends whatever request writes to it.
-    pub(super) fn interrupt(&self) {
+    fn interrupt(&self) {
         self.latest.send_modify(|latest| *latest += 1);
+    }
+
+    /// Nothing more comes. What is there may be gone on with, if its transfer can be.
+    pub(super) fn let_go(&self) {
+        self.interrupt();
+        drop(lock(&self.content).file.take());
+    }
+
+    /// The same, and what is there is removed.
+    pub(super) fn remove(&self) {
+        self.interrupt();
+        if let Some(file) = lock(&self.content).file.take() {
+            file.remove();
+        }
     }
 
     /// Whether no request writes to it at the moment.
@@ -108,12 +185,18 @@ impl Turn<'_> {
     /// Writes the next bytes. Blocks for the disk.
     pub(super) fn append(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut content = lock(&self.receiving.content);
-        let Content { file, have, blake3, sha256 } = &mut *content;
-        if let Some(file) = file {
-            file.write_at(*have, bytes)?;
-            blake3.update(bytes);
-            sha256.update(bytes);
-            *have += bytes.len() as u64;
+        let Content { file, have, hashes } = &mut *content;
+        let Some(file) = file else { return Ok(()) };
+        file.write_at(*have, bytes)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let to_boundary = (CHUNK_LEN - *have % CHUNK_LEN) as usize;
+            let (part, after) = rest.split_at(to_boundary.min(rest.len()));
+            if let Some((chunk, value)) = hashes.update(*have, part, self.receiving.bytes) {
+                file.note_chunk(chunk, value);
+            }
+            *have += part.len() as u64;
+            rest = after;
         }
         Ok(())
     }
@@ -124,15 +207,9 @@ impl Turn<'_> {
         if content.have != self.receiving.bytes {
             return None;
         }
+        let blake3 = content.hashes.forest.root(self.receiving.bytes)?;
         let file = content.file.take()?;
-        let blake3 = *content.blake3.finalize().as_bytes();
-        let digests = Digests { blake3, sha256: sha256(&content.sha256) };
-        Some(file.complete(self.receiving.bytes).map(|whole| (whole, digests)))
+        let digests = Digests { blake3, sha256: sha256_of(&content.hashes.sha256) };
+        Some(file.complete(self.receiving.bytes).map(|whole| (whole.hashed(blake3), digests)))
     }
-}
-
-fn sha256(context: &digest::Context) -> [u8; 32] {
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(context.clone().finish().as_ref());
-    sha256
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Failure};
-use super::api::{Wanted, offer, parse};
+use super::api::{OfferPage, Wanted, offer, parse};
 use super::giving::{self, SEALED_MAX, listed, taking_of};
 use super::run::{peer, run};
 use super::sessions::Signed;
@@ -109,7 +109,9 @@ pub(super) async fn call(
         }
         "offer" => {
             let by = sitting(room, signed)?;
-            let (answer, frozen) = offer(relay.inbox(), visit, signed, parse(request)?)?;
+            // What did not arrive whole is not kept: the room has room for so much.
+            let request = parse::<OfferPage>(request)?.once();
+            let (answer, frozen) = offer(relay.inbox(), visit, signed, request)?;
             if let Some(transfer) = frozen {
                 let (relay, session) = (Arc::clone(relay), Arc::clone(&signed.session));
                 let peer = peer(&signed.session, visit.peer);

@@ -1,5 +1,8 @@
 //! The course of one transfer, from the question to a person to the end that is told.
 
+use std::future::pending;
+use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,12 +10,13 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::returning::There;
 use super::sessions::{IDLE_LASTS, Session};
-use super::transfers::{Phase, Transfer};
+use super::transfers::{PARTS, Phase, Transfer};
 use super::{lock, raised};
 use crate::events::{Dialect, Event, ExitCode, Offer, Peer};
 use crate::session::{Place, SessionError, Standing};
-use crate::store::Intake;
+use crate::store::{Intake, Keepsake, StoreError};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -24,7 +28,8 @@ pub(super) async fn run(transfer: Arc<Transfer>, session: Arc<Session>, peer: Pe
     let mut leaving = host.leaving();
     let offer = offer(&transfer, peer);
     host.reporter.tell(Event::Offer(offer.clone()));
-    let place = match admit(&transfer, offer, &mut leaving).await {
+    let keep = transfer.keepsake(&offer.peer.name);
+    let place = match admit(&transfer, offer, keep.as_ref(), &mut leaving).await {
         Ok(place) => place,
         Err(reason) => {
             transfer.end(Phase::Refused(reason.clone()));
@@ -32,8 +37,8 @@ pub(super) async fn run(transfer: Arc<Transfer>, session: Arc<Session>, peer: Pe
         }
     };
     host.reporter.tell(Event::Accepted { transfer: told.clone() });
-    let address = transfer.address;
-    match receive(&transfer, &session, &mut leaving).await {
+    let (address, kept) = (transfer.address, keep.is_some());
+    match receive(&transfer, &session, keep, &mut leaving).await {
         Ok(finished) => {
             place.keep();
             host.reporter.tell(finished);
@@ -42,7 +47,10 @@ pub(super) async fn run(transfer: Arc<Transfer>, session: Arc<Session>, peer: Pe
         }
         Err(error) => {
             drop(place);
-            let failure = error.failure();
+            let failure = match kept {
+                true => error.failure_of_kept("scan the code of the next `receive` and choose the same files"),
+                false => error.failure(),
+            };
             let code = failure.code;
             transfer.end(Phase::Failed(for_page(&error)));
             host.reporter.tell(Event::Failed { transfer: Some(told), failure });
@@ -72,10 +80,21 @@ fn offer(transfer: &Transfer, peer: Peer) -> Offer {
 }
 
 /// Whether it is taken; otherwise why not.
-async fn admit(transfer: &Transfer, offer: Offer, leaving: &mut watch::Receiver<bool>) -> Result<Place, String> {
+async fn admit(
+    transfer: &Transfer,
+    offer: Offer,
+    keep: Option<&Keepsake>,
+    leaving: &mut watch::Receiver<bool>,
+) -> Result<Place, String> {
     transfer.with_manifest(|manifest| manifest.plan().map(drop))?;
+    let admit = async {
+        if let Some(keep) = keep {
+            transfer.inbox.end_earlier(&keep.key).await;
+        }
+        transfer.inbox.admit(Standing::BROWSER, offer).await
+    };
     tokio::select! {
-        admitted = transfer.inbox.admit(Standing::BROWSER, offer) => admitted.map_err(|error| error.to_string()),
+        admitted = admit => admitted.map_err(|error| error.to_string()),
         () = over(transfer) => Err("it was cancelled there".to_owned()),
         () = raised(leaving) => Err("this program was ended".to_owned()),
     }
@@ -85,24 +104,52 @@ async fn admit(transfer: &Transfer, offer: Offer, leaving: &mut watch::Receiver<
 async fn receive(
     transfer: &Arc<Transfer>,
     session: &Session,
+    keep: Option<Keepsake>,
     leaving: &mut watch::Receiver<bool>,
 ) -> Result<Event, SessionError> {
     let started = Instant::now();
-    let intake = begin(transfer).await?;
+    let inbox = &transfer.inbox;
+    // Dropped last: from then on another page may go on with it.
+    let mut tenure = None;
+    if let Some(keep) = &keep {
+        inbox.be_known_again().await;
+        tenure = Some(inbox.hold(keep.key));
+    }
+    let (intake, there) = begin(transfer, keep).await?;
+    if there.bytes > 0 {
+        let (transfer, reason) = (transfer.told.clone(), "the page has come back".to_owned());
+        inbox.host.reporter.tell(Event::Retry { transfer, from_bytes: there.bytes, reason });
+    }
     let texts = transfer.texts();
-    if !transfer.accept(Arc::clone(&intake)) {
+    if !transfer.accept(Arc::clone(&intake), there) {
         return Err(cancelled());
     }
     let shown = texts.len() as u64;
     for text in texts {
-        transfer.inbox.host.reporter.tell(Event::Text { transfer: transfer.told.clone(), text });
+        inbox.host.reporter.tell(Event::Text { transfer: transfer.told.clone(), text });
     }
-    let ended = attend(transfer, session, leaving).await;
+    let superseded = async {
+        match &mut tenure {
+            Some(tenure) => tenure.superseded().await,
+            None => pending().await,
+        }
+    };
+    let ended = attend(transfer, session, superseded, leaving).await;
     tell_progress(transfer, transfer.done_bytes());
-    ended?;
+    if let Err(error) = ended {
+        if transfer.is_cancelled() {
+            intake.close();
+        }
+        return Err(error);
+    }
     let closing = Arc::clone(&intake);
+    let close = move || {
+        closing.finish()?;
+        closing.close();
+        Ok::<_, StoreError>(())
+    };
     // What panics there is a defect of ours, told as what it means for the transfer.
-    let closed = spawn_blocking(move || closing.finish()).await;
+    let closed = spawn_blocking(close).await;
     closed.map_err(|_| SessionError::Incomplete("the transfer could not be ended".to_owned()))??;
     let tally = transfer.tally();
     match tally.first_failure {
@@ -121,22 +168,31 @@ async fn receive(
     }
 }
 
-async fn begin(transfer: &Arc<Transfer>) -> Result<Arc<Intake>, SessionError> {
+/// Prepares the folder, reserves room, and looks at what is there of an earlier attempt.
+async fn begin(transfer: &Arc<Transfer>, keep: Option<Keepsake>) -> Result<(Arc<Intake>, There), SessionError> {
     let beginning = Arc::clone(transfer);
     let begin = move || {
         let plan = beginning.with_manifest(|manifest| manifest.plan()).map_err(SessionError::Incomplete)?;
-        let inbox = &beginning.inbox;
-        Ok::<_, SessionError>(inbox.folder.begin(plan, inbox.rules.if_exists)?)
+        let (folder, if_exists) = (&beginning.inbox.folder, beginning.inbox.rules.if_exists);
+        let intake = match keep {
+            Some(keep) => folder.go_on(plan, if_exists, &keep)?,
+            None => folder.begin(plan, if_exists)?,
+        };
+        let bytes_of = |id| beginning.with_manifest(|manifest| Some(manifest.entries.get(id as usize)?.bytes));
+        let there = There::look(folder, &intake, bytes_of, PARTS);
+        Ok::<_, SessionError>((Arc::new(intake), there))
     };
     let begun = spawn_blocking(begin).await;
-    begun.map_err(|_| SessionError::Incomplete("the transfer could not be begun".to_owned()))?.map(Arc::new)
+    begun.map_err(|_| SessionError::Incomplete("the transfer could not be begun".to_owned()))?
 }
 
 async fn attend(
     transfer: &Transfer,
     session: &Session,
+    superseded: impl Future<Output = ()>,
     leaving: &mut watch::Receiver<bool>,
 ) -> Result<(), SessionError> {
+    let mut superseded = pin!(superseded);
     let mut changes = transfer.watch();
     let mut progress = interval(PROGRESS_EVERY);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,6 +223,7 @@ async fn attend(
                     ended = ended.and(Err(SessionError::Silent));
                 }
             }
+            () = superseded.as_mut(), if ended.is_ok() => ended = Err(SessionError::Cut(ErrorKind::ConnectionReset.into())),
             () = raised(leaving), if ended.is_ok() => ended = Err(SessionError::Interrupted),
         }
         if let Err(error) = &ended {
@@ -197,6 +254,7 @@ fn for_page(error: &SessionError) -> String {
         SessionError::Store(error) => error.for_peer().to_owned(),
         SessionError::Silent => "the page was silent for an hour".to_owned(),
         SessionError::Interrupted => "the receiver has left".to_owned(),
+        SessionError::Cut(_) => "the same files were offered again".to_owned(),
         error => error.to_string(),
     }
 }

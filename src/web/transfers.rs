@@ -17,13 +17,14 @@ use super::answer::Failure;
 use super::lock;
 use super::manifest::{Entry, Manifest};
 use super::receiving::{Digests, Receiving};
+use super::returning::There;
 use crate::names::inert;
 use crate::pairing::Token;
 use crate::session::Inbox;
-use crate::store::Intake;
+use crate::store::{Intake, Keepsake};
 
-pub(super) use self::state::Phase;
-use self::state::{FileState, State, StoredAs, expected, is_over, seen_file, sha256};
+use self::state::{FileState, State, expected, is_over, seen_file, sha256};
+pub(super) use self::state::{PARTS, Phase, StoredAs};
 
 /// Transfers of one session that are remembered, the ended ones among them; those under way are never forgotten.
 const TRANSFERS: usize = 8;
@@ -106,7 +107,13 @@ impl Transfer {
 
     /// Adds a page of the list. What is there already is not added again, so that a page can repeat itself after a cut.
     /// Returns how many entries it has, and whether this froze the list.
-    pub(super) fn list(&self, first: usize, entries: Vec<Entry>, last: bool) -> Result<(usize, bool), Failure> {
+    pub(super) fn list(
+        &self,
+        first: usize,
+        entries: Vec<Entry>,
+        last: bool,
+        resume: Option<[u8; 32]>,
+    ) -> Result<(usize, bool), Failure> {
         let mut state = lock(&self.state);
         let next = state.manifest.entries.len();
         if state.phase != Phase::Listing || first != next {
@@ -117,7 +124,7 @@ impl Transfer {
             if state.manifest.entries.is_empty() {
                 return Err(Failure::refused("list", "nothing is offered"));
             }
-            state.phase = Phase::Asking;
+            (state.phase, state.resume) = (Phase::Asking, resume);
             state.files = state.manifest.entries.iter().map(|_| FileState::Waiting).collect();
             self.changed();
         }
@@ -134,7 +141,7 @@ impl Transfer {
         self.with_manifest(|manifest| manifest.texts().map(str::to_owned).collect())
     }
 
-    /// Ends it, unless it is over. What is there in part is removed; what was stored stays.
+    /// Ends it, unless it is over. What is there in part is removed, unless it can be gone on with; what was stored stays.
     pub(super) fn end(&self, phase: Phase) {
         let mut state = lock(&self.state);
         if !is_over(&state.phase) {
@@ -142,11 +149,22 @@ impl Transfer {
             state.intake = None;
             for part in std::mem::take(&mut state.parts) {
                 if let FileState::UnderWay(receiving) = state.leave(part, FileState::Waiting) {
-                    receiving.interrupt();
+                    receiving.let_go();
                 }
             }
             self.changed();
         }
+    }
+
+    /// What it is kept as, from a page of the name `peer`, when it ends early.
+    pub(super) fn keepsake(&self, peer: &str) -> Option<Keepsake> {
+        let state = lock(&self.state);
+        self.inbox.keepsake_of_page(state.resume?, &self.told, peer, state.manifest.bytes)
+    }
+
+    /// Whether the page wants no more of it.
+    pub(super) fn is_cancelled(&self) -> bool {
+        lock(&self.state).phase == Phase::Cancelled
     }
 
     /// Whether all of it was stored.
@@ -163,14 +181,22 @@ impl Transfer {
         matches!(lock(&self.state).phase, Phase::Asking | Phase::Accepted)
     }
 
-    /// Its files may come; its texts are here already. `false` if it was ended meanwhile.
-    pub(super) fn accept(&self, intake: Arc<Intake>) -> bool {
+    /// Its files may come, what is `there` of them aside; its texts are here already. `false` if it was ended meanwhile.
+    pub(super) fn accept(&self, intake: Arc<Intake>, there: There) -> bool {
         let mut state = lock(&self.state);
         if state.phase != Phase::Asking {
             return false;
         }
         state.phase = Phase::Accepted;
         state.intake = Some(intake);
+        state.resumed = there.bytes;
+        for (id, receiving) in there.parts {
+            state.files[id as usize] = FileState::UnderWay(receiving);
+            state.parts.push(id);
+        }
+        for (id, stored, told) in there.stored {
+            state.files[id as usize] = FileState::Held(Box::new(stored), told);
+        }
         let State { manifest, files, done_files, settled_bytes, .. } = &mut *state;
         for (entry, file) in manifest.entries.iter().zip(files) {
             if let Some(text) = entry.text() {
@@ -233,10 +259,11 @@ impl Transfer {
         let (phase, reason) = match &state.phase {
             // A page that was loaded again can't go on with a list that it has lost.
             Phase::Listing | Phase::Asking => ("asking", None),
-            Phase::Refused(reason) => ("refused", Some(reason)),
+            Phase::Refused(reason) => ("refused", Some(reason.as_str())),
             Phase::Accepted => ("accepted", None),
             Phase::Finished => ("finished", None),
-            Phase::Failed(reason) => ("failed", Some(reason)),
+            Phase::Cancelled => ("failed", Some("cancelled")),
+            Phase::Failed(reason) => ("failed", Some(reason.as_str())),
         };
         json!({
             "transfer": self.id,
@@ -245,6 +272,7 @@ impl Transfer {
             "reason": reason,
             "files": state.manifest.files,
             "bytes": state.manifest.bytes,
+            "resumed": state.resumed,
             "done_files": state.done_files,
             "done_bytes": state.done_bytes(),
             "failed_files": state.failed_files,
@@ -265,9 +293,9 @@ impl Transfer {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let file = expected(&state.phase, &state.manifest, &mut state.files, id)?;
-        if matches!(file, FileState::Waiting | FileState::UnderWay(_)) {
+        if matches!(file, FileState::Waiting | FileState::UnderWay(_) | FileState::Held(..)) {
             if let FileState::UnderWay(receiving) = state.leave(id, FileState::Failed) {
-                receiving.interrupt();
+                receiving.remove();
             }
             let reason: String = inert(reason).chars().take(REASON_CHARS).collect();
             state.fail(id, if reason.is_empty() { "withdrawn".to_owned() } else { reason });
@@ -276,8 +304,22 @@ impl Transfer {
         Ok(())
     }
 
-    /// What a request that brings content of a file may do with it.
-    pub(super) fn enter(&self, id: u32) -> Result<Found, Failure> {
+    /// What is there of a file is not what the page has of it: the file comes from its beginning.
+    pub(super) fn begin_anew(&self, id: u32) -> Result<(), Failure> {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let file = expected(&state.phase, &state.manifest, &mut state.files, id)?;
+        if matches!(file, FileState::UnderWay(_) | FileState::Held(..)) {
+            if let FileState::UnderWay(receiving) = state.leave(id, FileState::Waiting) {
+                receiving.remove();
+            }
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// What a request that brings content of a file from `offset` on may do with it.
+    pub(super) fn enter(&self, id: u32, offset: u64) -> Result<Found, Failure> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let bytes = state.manifest.entries.get(id as usize).map_or(0, |entry| entry.bytes);
@@ -285,11 +327,16 @@ impl Transfer {
             FileState::UnderWay(receiving) => return Ok(Found::Receiving(Arc::clone(receiving))),
             FileState::Committing(_) | FileState::Stored(_) => return Ok(Found::Whole),
             FileState::Failed => return Err(Failure::conflict("over", "this file is given up")),
+            FileState::Held(..) if offset != bytes => return Err(Failure::offset(bytes)),
+            FileState::Held(..) => {
+                self.take_held(state, id);
+                return Ok(Found::Whole);
+            }
             FileState::Waiting => {}
         }
         state.make_room()?;
         let intake = state.intake.as_ref().ok_or_else(|| Failure::conflict("over", "the transfer is over"))?;
-        let file = intake.open_partial(id).map_err(|error| Failure::by_disk(&error))?;
+        let file = intake.open_lasting(id).map_err(|error| Failure::by_disk(&error))?;
         let receiving = Arc::new(Receiving::new(file, bytes));
         state.files[id as usize] = FileState::UnderWay(Arc::clone(&receiving));
         state.parts.push(id);

@@ -24,7 +24,7 @@ pub(super) async fn put(
     mut body: Inflow,
 ) -> Result<Value, Failure> {
     let opener = Opener::new(&signed.keys.page, signed.number, body.left()).map_err(broken)?;
-    if let Found::Receiving(receiving) = transfer.enter(id)?
+    if let Found::Receiving(receiving) = transfer.enter(id, offset)?
         && let Some(have) = write(transfer, &receiving, (id, offset), opener, &mut body).await?
     {
         return Ok(json!({ "have": have }));

@@ -232,8 +232,14 @@ impl Phone {
 
     /// Offers entries and waits for the decision.
     pub fn offer(&mut self, entries: Value) -> (String, Value) {
+        self.offer_as(entries, Value::Null)
+    }
+
+    /// The same, known again by `resume`.
+    pub fn offer_as(&mut self, entries: Value, resume: Value) -> (String, Value) {
         let transfer = HEXLOWER.encode(&random());
-        self.call("offer", json!({ "transfer": transfer, "first": 0, "entries": entries, "last": true }));
+        let offer = json!({ "transfer": transfer, "first": 0, "entries": entries, "last": true, "resume": resume });
+        self.call("offer", offer);
         let seen = self.decided(&transfer);
         (transfer, seen)
     }

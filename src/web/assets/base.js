@@ -55,11 +55,12 @@ const engine = new Worker(URL.createObjectURL(source));
 const tell = (order) => engine.postMessage(order);
 engine.onmessage = ({ data }) => HEAR[data.is](data);
 
-/** Storage may be forbidden: then a reload needs a new scan. */
-function memory(value) {
+/** Storage may be forbidden: then a reload needs a new scan, and nothing is known after one. */
+function memory(value, where = 'sessionStorage') {
 	try {
-		if (value) sessionStorage.qrdrop = JSON.stringify(value);
-		return JSON.parse(sessionStorage.qrdrop || null);
+		const storage = self[where];
+		if (value) storage.qrdrop = JSON.stringify(value);
+		return JSON.parse(storage.qrdrop || null);
 	} catch (_) {
 		return null;
 	}
@@ -74,6 +75,8 @@ function begin() {
 	if (!code && !kept) return false;
 	const payload = code && atob(code.replace(/-/g, '+').replace(/_/g, '/'));
 	const token = payload && Uint8Array.from(payload.slice(0, 16), (byte) => byte.charCodeAt(0));
-	tell({ do: 'start', origin, host, token, kept, device: device() });
+	// What this browser's transfers are known by here when they are offered again; the host never sees it.
+	const own = memory(memory(0, 'localStorage') || [...crypto.getRandomValues(new Uint8Array(32))], 'localStorage');
+	tell({ do: 'start', origin, host, token, kept, own, device: device() });
 	return true;
 }

@@ -507,9 +507,9 @@ let told = '';
 // -- what ui.js asks for
 
 const ORDERS = {
-	start: ({ origin, host, token, kept, device }) => {
+	start: ({ origin, host, token, kept, own, device }) => {
 		const { id, secret } = kept || {};
-		session = { origin, host, device, token, id, secret: secret && unhex(secret) };
+		session = { origin, host, device, token, id, secret: secret && unhex(secret), own: own && Uint8Array.from(own) };
 		setInterval(tick, 250);
 		setInterval(sweep, 1000);
 		heal('session');
@@ -740,6 +740,7 @@ async function run(t) {
 }
 
 async function offer(t) {
+	const list = new Sha256();
 	for (let first = 0; first < t.entries.length;) {
 		const entries = [];
 		for (let bytes = 0; first + entries.length < t.entries.length && bytes < OFFER_BYTES;) {
@@ -748,7 +749,11 @@ async function offer(t) {
 			bytes += 3 * path.length + 120 + (text ? 6 * text.length : 0);
 		}
 		const last = first + entries.length === t.entries.length;
-		const answer = await call('offer', { transfer: t.key, first, entries, last }, 60e3);
+		list.update(encoder.encode(JSON.stringify(entries)));
+		const resume = last && session.own ? hex(hmac(session.own, list.digest())) : undefined;
+		// The same twice at once is two.
+		if (!transfers.some((other) => underWay(other) && other.resume === resume)) t.resume = resume;
+		const answer = await call('offer', { transfer: t.key, first, entries, last, resume: t.resume }, 60e3);
 		if (answer.entries <= first) throw new Fault('offer', 'the offer was not understood');
 		first = answer.entries;
 	}
@@ -758,8 +763,27 @@ async function offer(t) {
 async function look(t) {
 	const seen = await call('wait', { transfer: t.key, version: t.version }, 35e3, () => underWay(t));
 	t.version = seen.version;
-	if (!underWay(seen)) over(t, seen.state, seen.reason);
-	else if (underWay(t)) t.state = seen.state;
+	if (!underWay(seen)) return over(t, seen.state, seen.reason);
+	if (seen.resumed && t.state === 'asking') await compare(t);
+	if (underWay(t)) t.state = seen.state;
+}
+
+/** Goes on with what an earlier attempt has left there, where it is the same here. */
+async function compare(t) {
+	const entries = new Map(t.entries.map((entry) => [entry.id, entry]));
+	for (const { id, have, sha256 } of await pages('files', { transfer: t.key }, 'files')) {
+		const entry = entries.get(id);
+		if (!have || entry.state !== 'waiting') continue;
+		entry.sha256 = sha256;
+		move(entry, entry.have = have);
+		// Lost by a reload: it is for `match`.
+		if (!entry.blob) continue;
+		await digest(entry, [have]).catch(() => {});
+		if (entry.digests.get(have) === sha256) continue;
+		move(entry, entry.have = 0);
+		await call('anew', { transfer: t.key, id });
+	}
+	checking = '';
 }
 
 function over(t, outcome, reason) {
@@ -1023,7 +1047,7 @@ function summary(t) {
 		key, state: now, reason, left, files: entries.length, failed: failed.length, lost: lost.size,
 		more: entries.length - rows.length,
 		rows: rows.map((entry) => {
-			const { transfer, blob, flight, ...row } = entry;
+			const { transfer, blob, flight, digests, ...row } = entry;
 			return lost.has(entry) ? { ...row, state: 'lost' } : row;
 		}),
 	};

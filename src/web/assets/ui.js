@@ -21,7 +21,7 @@ const TEXT = {
 			failed: ['Not everything arrived', 'See below what happened.'],
 			again: ['Choose the same files again to go on', 'This page was loaded again. What has arrived is kept.'],
 			gone: ['The computer can’t be reached', 'Is this device on the same Wi-Fi, and the receiver still running? This page keeps trying.'],
-			expired: ['The computer has ended this session', 'Scan the code on its screen to begin again.'],
+			expired: ['The computer has ended this session', 'Scan the code on its screen, and choose the same files to go on.'],
 			'needs-code': ['This page needs the code from the screen', 'Scan it with your phone’s camera app. Some scanner apps lose the last part of the address.'],
 			'bad-code': ['This code is no longer valid', 'Scan the one on the screen now.'],
 			'other-tab': ['Open in another tab', 'This session goes on there.'],
@@ -169,12 +169,12 @@ function render() {
 	state = stateNow();
 	const { known } = view;
 	const outbox = known?.role === 'outbox';
-	const [head, hint = ''] = words.state[state];
+	const [head, hint = ''] = view.checking ? [words.checking] : words.state[state];
 	const bad = ['refused', 'failed'].includes(state);
 	const reason = bad && view.transfers.at(-1).reason;
 	const large = state === 'outbox' && warned.has('all') && !view.all.state && words.large(size(known.sealed_max));
 	document.documentElement.dataset.state = { again: 'ready', expired: 'gone', over: 'done' }[state] || state;
-	say(statusTitle, view.checking ? words.checking : head);
+	say(statusTitle, head);
 	say(statusText, view.trouble || large || (reason ? inert(reason) : hint));
 	statusText.hidden = !statusText.textContent;
 	shape(statusIcon, STATE_ICONS[state] || 'alert');

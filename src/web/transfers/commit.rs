@@ -5,7 +5,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 
 use super::Transfer;
-use super::state::{FileState, StoredAs};
+use super::state::{FileState, State, StoredAs};
 use crate::events::Event;
 use crate::names::RelPath;
 use crate::store::{IfExists, Intake, Placed, Whole};
@@ -104,20 +104,35 @@ impl Transfer {
     }
 
     fn stored(&self, id: u32, placed: &Placed, digests: Digests) {
-        let name = placed.name.as_str().to_owned();
         let mut state = lock(&self.state);
+        self.tell_stored(&state, id, placed, &digests);
+        let name = placed.name.as_str().to_owned();
+        state.count_stored(id, StoredAs { name, digests });
+        self.changed();
+    }
+
+    /// The page has the same as an earlier attempt has stored.
+    pub(super) fn take_held(&self, state: &mut State, id: u32) {
+        let FileState::Held(stored, told) = std::mem::replace(&mut state.files[id as usize], FileState::Waiting) else {
+            return;
+        };
+        let bytes = state.manifest.entries[id as usize].bytes;
+        if let (false, Some(intake), Ok(name)) = (told, &state.intake, RelPath::from_stranger(&stored.name)) {
+            self.tell_stored(state, id, &intake.placed_as(name, bytes), &stored.digests);
+        }
+        state.settled_bytes += bytes;
+        state.count_stored(id, *stored);
+        self.changed();
+    }
+
+    fn tell_stored(&self, state: &State, id: u32, placed: &Placed, digests: &Digests) {
         self.inbox.host.reporter.tell(Event::Stored {
             transfer: self.told.clone(),
-            name: name.clone(),
+            name: placed.name.as_str().to_owned(),
             offered: state.manifest.entries[id as usize].path.to_string(),
             path: Some(placed.path.to_string_lossy().into_owned()),
             bytes: placed.bytes,
             blake3: HEXLOWER.encode(&digests.blake3),
         });
-        state.files[id as usize] = FileState::Stored(Box::new(StoredAs { name, digests }));
-        state.done_files += 1;
-        state.stored_files += 1;
-        state.stored_bytes += placed.bytes;
-        self.changed();
     }
 }

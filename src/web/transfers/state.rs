@@ -12,7 +12,7 @@ use crate::web::manifest::{Entry, Manifest};
 use crate::web::receiving::{Digests, Receiving};
 
 /// Files of one transfer that are there in part, each an open descriptor; one that nobody writes to starts again.
-const PARTS: usize = 16;
+pub(in crate::web) const PARTS: usize = 16;
 
 /// How far a transfer is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(in crate::web) enum Phase {
     Refused(String),
     Accepted,
     Finished,
+    /// By the page.
+    Cancelled,
     Failed(String),
 }
 
@@ -35,22 +37,28 @@ pub(super) enum FileState {
     /// Whole, and on its way to its name.
     Committing(Box<Digests>),
     Stored(Box<StoredAs>),
+    /// As an earlier attempt has stored it, if it is still the same at the page; and whether this process has told of it.
+    Held(Box<StoredAs>, bool),
     Failed,
 }
 
-pub(super) struct StoredAs {
-    pub(super) name: String,
-    pub(super) digests: Digests,
+pub(in crate::web) struct StoredAs {
+    pub(in crate::web) name: String,
+    pub(in crate::web) digests: Digests,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) manifest: Manifest,
+    /// What it is known by if the page offers it again.
+    pub(super) resume: Option<[u8; 32]>,
     pub(super) files: Vec<FileState>,
     /// Which of them are [`FileState::UnderWay`], the oldest first.
     pub(super) parts: Vec<u32>,
     pub(super) intake: Option<Arc<Intake>>,
+    /// Bytes that were there of an earlier attempt.
+    pub(super) resumed: u64,
     pub(super) done_files: u64,
     /// Of files that are whole.
     pub(super) settled_bytes: u64,
@@ -72,6 +80,13 @@ impl State {
         if let Some(intake) = &self.intake {
             intake.discard(id);
         }
+    }
+
+    pub(super) fn count_stored(&mut self, id: u32, stored: StoredAs) {
+        self.files[id as usize] = FileState::Stored(Box::new(stored));
+        self.done_files += 1;
+        self.stored_files += 1;
+        self.stored_bytes += self.manifest.entries[id as usize].bytes;
     }
 
     /// Gives up what is there of a file. Returns the state that it was in.
@@ -103,7 +118,9 @@ impl State {
         };
         let quiet = self.parts.iter().find(is_quiet).copied();
         let quiet = quiet.ok_or_else(|| Failure::busy("too many files of this transfer are under way"))?;
-        self.leave(quiet, FileState::Waiting);
+        if let FileState::UnderWay(receiving) = self.leave(quiet, FileState::Waiting) {
+            receiving.remove();
+        }
         Ok(())
     }
 }
@@ -118,7 +135,7 @@ impl StoredAs {
 }
 
 pub(super) fn is_over(phase: &Phase) -> bool {
-    matches!(phase, Phase::Refused(_) | Phase::Finished | Phase::Failed(_))
+    matches!(phase, Phase::Refused(_) | Phase::Finished | Phase::Cancelled | Phase::Failed(_))
 }
 
 /// The state of a file of an accepted transfer.
@@ -146,6 +163,7 @@ pub(super) fn seen_file(id: usize, entry: &Entry, file: &FileState) -> Value {
             (have, sha256, "waiting", None)
         }
         FileState::Committing(digests) => (entry.bytes, digests.sha256, "waiting", None),
+        FileState::Held(stored, _) => (entry.bytes, stored.digests.sha256, "waiting", None),
         FileState::Stored(stored) => (entry.bytes, stored.digests.sha256, "stored", Some(&stored.name)),
         FileState::Failed => (0, sha256(""), "failed", None),
     };
