@@ -254,9 +254,7 @@ fn claims_to_be_empty(path: &Path, about: &Metadata) -> io::Result<bool> {
     let file = open_for_reading(path)?;
     match at::read_full_at(&file, &mut [0], 0) {
         Ok(read) => Ok(read > 0),
-        // a log of the kernel that has nothing to say just now
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-        // not seekable, so not a file of the ordinary kind
+        // not seekable, or a log of the kernel that has nothing to say just now: no file of the ordinary kind
         Err(_) => Ok(true),
     }
 }

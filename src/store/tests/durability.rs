@@ -45,6 +45,23 @@ fn kept_subject() {
     fs::write(place.join("outcome"), stored.join("\n")).unwrap();
 }
 
+/// Stores two batches, one after the other, of a transfer that can be gone on with.
+#[test]
+#[ignore = "run by its siblings under strace"]
+fn two_batches_subject() {
+    let Some(place) = std::env::var_os(PLACE).map(PathBuf::from) else { return };
+    let keep = Keepsake { key: [7; 32], about: String::new() };
+    let entries = [file(0, "a", 1), file(1, "b", 1)];
+    let intake = Folder::open(&place.join("inbox")).unwrap().go_on(entries, IfExists::Rename, &keep).unwrap();
+    let stored = [0, 1].map(|id| {
+        let partial = intake.open_lasting(id).unwrap();
+        partial.append(b"x").unwrap();
+        let whole = partial.complete(1).unwrap().hashed(*blake3::hash(b"x").as_bytes());
+        intake.commit(vec![whole])[0].1.is_ok()
+    });
+    fs::write(place.join("outcome"), format!("{stored:?}\n{:?}", intake.finish().is_ok())).unwrap();
+}
+
 fn transfer(inbox: &Path) -> Result<Vec<String>, StoreError> {
     let entries = (0..).zip(FILES).map(|(id, (path, content))| file(id, path, content.len() as u64));
     let intake = Folder::open(inbox)?.begin(entries, IfExists::Rename)?;
@@ -174,6 +191,21 @@ fn r09_any_call_that_fails_once_is_told_and_leaves_nothing_half_stored() {
             assert!(!run.bench.inbox().join(".qrdrop-partial").exists(), "{call} {nth}");
             run.bench.assert_canary();
         }
+    }
+}
+
+#[test]
+fn r09_after_a_sync_that_failed_nothing_of_the_transfer_is_stored_or_waits() {
+    // that of the file, then that of its folder
+    for failing in [1, 2] {
+        let run = Traced::new();
+        let inject = format!("inject=fsync:error=EIO:when={failing}");
+        let Some(output) = strace(run.place.path(), "two_batches_subject", &["-e", &inject], None) else {
+            return skipped("no strace here");
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(fs::read_to_string(run.place.path().join("outcome")).unwrap(), "[false, false]\nfalse");
+        assert_eq!(names(&run.bench.inbox()), [""; 0], "sync {failing}");
     }
 }
 

@@ -40,6 +40,7 @@ fn a_folder_is_offered_under_its_name_in_a_fixed_order_with_hidden_and_empty_thi
     let expected =
         ["photos", "photos/.hidden", "photos/a.txt", "photos/b", "photos/b/1", "photos/b/2", "photos/empty", "victim"];
     assert_eq!(offered(&walk), expected);
+    assert!(!walk.entries.is_empty() && walk_all(&[]).unwrap().entries.is_empty());
     assert_eq!(entry(&walk, 0).kind, SourceKind::Folder);
     assert_eq!((entry(&walk, 4).kind, entry(&walk, 4).bytes), (SourceKind::File, 3));
     assert_eq!(entry(&walk, 4).modified, fs::metadata(top.join("b/1")).unwrap().modified().ok());

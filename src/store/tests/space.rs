@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::store::Keepsake;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -63,6 +64,28 @@ fn a_reservation_ends_with_its_transfer_and_shrinks_as_it_is_used() {
     assert_eq!(receive_folder.free_bytes().unwrap(), reserved);
     intake.discard(1);
     assert_eq!(receive_folder.free_bytes().unwrap(), reserved + MIB);
+    drop(intake);
+    assert_eq!(receive_folder.free_bytes().unwrap(), free);
+}
+
+#[test]
+fn what_an_earlier_attempt_has_stored_is_not_reserved_again() {
+    let Some(disk) = SmallDisk::mount(64) else { return skipped("no tmpfs can be mounted here") };
+    let receive_folder = Folder::open(disk.place.path()).unwrap();
+    let keep = Keepsake { key: [7; 32], about: String::new() };
+    let entries = || vec![file(0, "a", 8 * MIB), file(1, "b", 4 * MIB)];
+    let intake = receive_folder.go_on(entries(), IfExists::Rename, &keep).unwrap();
+    let content = vec![1; 8 * MIB as usize];
+    let partial = intake.open_lasting(0).unwrap();
+    partial.append(&content).unwrap();
+    let whole = partial.complete(8 * MIB).unwrap().hashed(*blake3::hash(&content).as_bytes());
+    assert!(intake.commit(vec![whole])[0].1.is_ok());
+    drop(intake);
+    let free = receive_folder.free_bytes().unwrap();
+    let intake = receive_folder.go_on(entries(), IfExists::Rename, &keep).unwrap();
+    assert_eq!(free - receive_folder.free_bytes().unwrap(), 4 * MIB);
+    intake.discard(0);
+    assert_eq!(free - receive_folder.free_bytes().unwrap(), 4 * MIB, "it had none to give back");
     drop(intake);
     assert_eq!(receive_folder.free_bytes().unwrap(), free);
 }

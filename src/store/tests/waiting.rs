@@ -186,6 +186,38 @@ fn a_stored_file_is_known_to_the_next_attempt_where_it_was_put() {
 }
 
 #[test]
+fn of_a_transfer_that_waits_only_what_lasts_is_there() {
+    let bench = Bench::new();
+    let folder = bench.folder();
+    let intake = begin(&folder, 1, &[file(7, "lasts", 8), file(8, "does not", 8), file(9, "removed", 8)]);
+    let lasting = intake.open_lasting(7).unwrap();
+    lasting.write_at(0, b"half").unwrap();
+    lasting.note_chunk(0, [10; 32]);
+    intake.open_partial(8).unwrap().write_at(0, b"half").unwrap();
+    let removed = intake.open_lasting(9).unwrap();
+    removed.note_chunk(0, [11; 32]);
+    removed.remove();
+    drop((lasting, intake));
+    assert_eq!(names(&bench.inbox()).iter().filter(|name| name.ends_with(".part")).count(), 1);
+    assert_eq!(parts(&begin(&folder, 1, &[file(7, "lasts", 8), file(9, "removed", 8)])).len(), 1);
+}
+
+#[test]
+fn files_wait_until_they_are_open_and_again_when_they_were_given_up() {
+    let bench = Bench::new();
+    let intake =
+        bench.folder().begin(vec![file(3, "a", 4), folder(4, "d"), file(5, "b", 9)], IfExists::Rename).unwrap();
+    let waiting = || intake.waiting().ones().collect::<Vec<_>>();
+    assert_eq!((waiting(), intake.declared_bytes(3), intake.declared_bytes(4)), (vec![3, 5], Some(4), None));
+    let partial = intake.open_partial(3).unwrap();
+    assert_eq!((waiting(), intake.declared_bytes(3), intake.declared_bytes(5)), (vec![5], None, Some(9)));
+    drop(partial);
+    assert_eq!(waiting(), [3, 5]);
+    receive(&intake, 3, b"four").unwrap();
+    assert_eq!(waiting(), [5]);
+}
+
+#[test]
 fn what_is_kept_of_a_transfer_shows_no_key() {
     let said = format!("{:?}", Keepsake { key: [0xa7; 32], about: "files of Ada".into() });
     assert!(said.contains("<secret>") && said.contains("files of Ada"), "{said}");
