@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
@@ -25,6 +25,9 @@ use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Inside};
 use crate::pairing::{Binding, LinkKind};
 use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, Role, VERSION};
+
+/// A guest that answers a handshake this late is on a link that is hardly quicker than compressing.
+const FAR_ANSWER: Duration = Duration::from_millis(10);
 
 /// Comparisons of codes that may wait for a person at once. Strangers can start them, and one prompt shows at a time.
 const MOST_COMPARISONS: usize = 4;
@@ -115,9 +118,9 @@ pub(super) async fn enter(
     let Arrival { stream, peer: address, pass, head_deadline, deadline, .. } = arrival;
     let handshake =
         async { timeout_at(head_deadline, handshake(host, stream)).await.unwrap_or(Err(SessionError::TooSlow)) };
-    let stream = match unless_leaving(leaving, handshake).await? {
-        (Inside::Native, stream) => stream,
-        (Inside::Web, stream) => {
+    let (stream, answered) = match unless_leaving(leaving, handshake).await? {
+        (Inside::Native, stream, answered) => (stream, answered),
+        (Inside::Web, stream, _) => {
             let visitor = Box::new(SecureVisitor { stream, peer: address, pass, deadline });
             return Ok(Entrance::Browser(Visitor::Secure(visitor)));
         }
@@ -145,6 +148,9 @@ pub(super) async fn enter(
             let socket = stream.into_std().map_err(SessionError::Cut)?;
             let handle =
                 session.enter(lane, &socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
+            if lane == 0 && answered >= FAR_ANSWER {
+                handle.presume_slow();
+            }
             pass.promote();
             return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));
         }
@@ -199,7 +205,11 @@ pub(super) async fn enter(
     Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role, bond, binding, lane_secret, returning })))
 }
 
-async fn handshake(host: &Host, stream: Prefixed) -> Result<(Inside, server::TlsStream<Prefixed>), SessionError> {
+/// TLS, and after how long the guest has answered: a round trip, and its arithmetic.
+async fn handshake(
+    host: &Host,
+    stream: Prefixed,
+) -> Result<(Inside, server::TlsStream<Prefixed>, Duration), SessionError> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     // A stranger who speaks other TLS, or none, is no more than one who hangs up.
     let start = start.await.map_err(SessionError::Cut)?;
@@ -209,8 +219,9 @@ async fn handshake(host: &Host, stream: Prefixed) -> Result<(Inside, server::Tls
         Inside::Native => &host.native,
         Inside::Web => &host.web,
     };
+    let asked = Instant::now();
     let stream = start.into_stream(Arc::clone(config)).await.map_err(SessionError::Cut)?;
-    Ok((inside, stream))
+    Ok((inside, stream, asked.elapsed()))
 }
 
 enum Admitted<'a> {

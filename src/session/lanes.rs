@@ -226,6 +226,11 @@ impl Drop for Running {
 }
 
 impl LaneHandle {
+    /// See [`Lanes::presume_slow`].
+    pub(super) fn presume_slow(&self) {
+        self.lanes.presume_slow();
+    }
+
     /// Does the lane's work on a thread of its own.
     pub(super) fn run<C, S>(self, stream: StreamOwned<C, TcpStream>) -> Result<(), SessionError>
     where
