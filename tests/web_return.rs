@@ -3,10 +3,12 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use common::around::connect;
 use common::sealed::Phone;
 use common::{Ended, Host, Scene, disk, number, text};
 
@@ -83,6 +85,30 @@ fn after_kill_9_of_the_receiver_a_page_goes_on_with_what_was_whole() {
     assert_eq!((number(&retry, "from_bytes"), text(&retry, "reason")), (3 * MIB as u64, "the page has come back"));
     assert_holds(&scene, host, &["film.mp4"]);
     assert_eq!(disk::hash(&scene.inbox().join("film.mp4")), blake3::hash(&content).to_hex().as_str());
+}
+
+#[test]
+fn wherever_in_a_request_the_receiver_dies_the_page_goes_on_with_whole_chunks_and_the_file_is_exact() {
+    let content = disk::noise(1, 4 * MIB + 1);
+    for sent in [200, MIB, MIB + 5_000, 2 * MIB + 77, 4 * MIB, 4 * MIB + 1_100] {
+        let scene = Scene::new();
+        let mut host = hosting(&scene);
+        let mut phone = self::phone(&host);
+        let (transfer, _) = phone.offer_as(film(content.len()), resume(1));
+        let (_, request) = phone.signed("PUT", &format!("/api/data/{transfer}/0/0"), &content);
+        let mut stream = connect(host.address());
+        stream.write_all(&request[..sent]).unwrap();
+        host.program.kill();
+        let host = hosting(&scene);
+        let mut phone = self::phone(&host);
+        let (transfer, seen) = phone.offer_as(film(content.len()), resume(1));
+        let have = seen["resumed"].as_u64().unwrap() as usize;
+        assert!(have <= sent && have.is_multiple_of(MIB), "{have} of {sent}");
+        assert_eq!(files(&mut phone, &transfer)[0]["sha256"], sha256(&content[..have]));
+        let (status, answer) = phone.put(&transfer, 0, have, &content[have..]);
+        assert_eq!((status, &answer["stored"]["blake3"]), (200, &json!(blake3::hash(&content).to_hex().as_str())));
+        assert_holds(&scene, host, &["film.mp4"]);
+    }
 }
 
 #[test]
