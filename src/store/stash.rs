@@ -118,6 +118,9 @@ mod tests {
         assert_eq!(contents(&folder).unwrap(), [folder.join("a.txt")]);
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&root).unwrap().permissions()) & 0o777, 0o700);
+        let (other, passing) = stash.folder("8").unwrap();
+        drop(passing);
+        assert!(!other.exists() && folder.exists(), "each goes with its own");
         drop(stash);
         assert!(folder.exists());
         drop(piece);

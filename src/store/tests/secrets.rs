@@ -95,6 +95,7 @@ fn a_secret_whose_name_the_disk_refuses_leaves_nothing_behind() {
     let bench = Bench::new();
     let state = state(&bench);
     assert!(state.write_secret(&"k".repeat(300), b"one").is_err());
+    assert!(state.create_secret(&"k".repeat(300), b"one").is_err());
     assert_eq!(names(state.path()), [""; 0]);
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use super::*;
-use crate::store::{SourceEntry, SourceKind, Walk, WalkOptions, walk};
+use crate::store::{SourceEntry, SourceKind, SourceList, Walk, WalkOptions, walk};
 
 fn walk_all(paths: &[PathBuf]) -> Result<Walk, StoreError> {
     walk(paths, &WalkOptions::default())
@@ -41,6 +41,8 @@ fn a_folder_is_offered_under_its_name_in_a_fixed_order_with_hidden_and_empty_thi
         ["photos", "photos/.hidden", "photos/a.txt", "photos/b", "photos/b/1", "photos/b/2", "photos/empty", "victim"];
     assert_eq!(offered(&walk), expected);
     assert!(!walk.entries.is_empty() && walk_all(&[]).unwrap().entries.is_empty());
+    let same: SourceList = walk.entries.iter().map(|entry| (*entry).clone()).collect();
+    assert_eq!((same.len(), same.files(), same.bytes()), (8, 5, Some(3 + 3 + 7 + 5 + 8)));
     assert_eq!(entry(&walk, 0).kind, SourceKind::Folder);
     assert_eq!((entry(&walk, 4).kind, entry(&walk, 4).bytes), (SourceKind::File, 3));
     assert_eq!(entry(&walk, 4).modified, fs::metadata(top.join("b/1")).unwrap().modified().ok());
@@ -118,9 +120,10 @@ fn s07_pipes_sockets_and_devices_do_not_hang() {
     let _socket = UnixListener::bind(bench.inbox().join("socket")).unwrap();
     let walk = walk_all(&[bench.inbox()]).unwrap();
     assert_eq!(left_out(&walk), [("pipe", "a named pipe"), ("socket", "a socket")]);
-    for named in [bench.inbox().join("pipe"), bench.inbox().join("socket"), "/dev/zero".into()] {
-        let refused = walk_all(std::slice::from_ref(&named)).unwrap_err();
-        assert!(matches!(refused, StoreError::NotSendable { .. }), "{refused}");
+    let named = [(bench.inbox().join("pipe"), "a named pipe"), (bench.inbox().join("socket"), "a socket")];
+    for (path, what) in named.into_iter().chain([("/dev/zero".into(), "a device")]) {
+        let refused = walk_all(std::slice::from_ref(&path)).unwrap_err();
+        assert!(matches!(refused, StoreError::NotSendable { what: told, .. } if told == what), "{path:?}");
     }
 }
 

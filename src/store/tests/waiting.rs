@@ -215,6 +215,11 @@ fn files_wait_until_they_are_open_and_again_when_they_were_given_up() {
     assert_eq!(waiting(), [3, 5]);
     receive(&intake, 3, b"four").unwrap();
     assert_eq!(waiting(), [5]);
+    let partial = intake.open_partial(5).unwrap();
+    partial.append(b"nine more").unwrap();
+    let whole = partial.complete(9).unwrap();
+    assert_eq!((whole.id(), whole.bytes()), (5, 9));
+    assert_eq!(intake.commit(vec![whole])[0].0, 5);
 }
 
 #[test]
