@@ -50,6 +50,7 @@ const STATE_ICONS = {
 	expired: 'code', 'needs-code': 'code', 'bad-code': 'code', 'other-tab': 'pause', outbox: 'down', over: 'check',
 };
 const FILE_ICONS = { stored: 'check', saved: 'check', linked: 'check', failed: 'alert', lost: 'alert', refused: 'cross' };
+const GOING = ['sending', 'outbox'];
 const BUSY = ['waiting', 'sending', 'paused'];
 
 // ---- elements
@@ -251,7 +252,7 @@ function renderRow(row, { id, kind, text: content, path, bytes, sent, state: now
 	const moving = now === 'sending' || now === 'getting';
 	row.bar.style.transform = `scaleX(${moving && bytes ? Math.min(1, sent / bytes) : 0})`;
 	const whole = kind === 'folder' ? words.is.folder : size(bytes);
-	const parts = moving ? [words.of(size(sent), whole), ...pace(row, bytes, sent)] : [whole, now === 'failed' ? words.failed : words.is[now]];
+	const parts = moving ? [words.of(size(sent), whole), ...GOING.includes(state) ? pace(row, bytes, sent) : []] : [whole, now === 'failed' ? words.failed : words.is[now]];
 	if (name && name !== path) parts.push(words.as(shown(name)));
 	if (reason) parts.push(inert(reason));
 	const large = warned.has(id) && !now && words.large(size(view.known.sealed_max));
@@ -259,7 +260,9 @@ function renderRow(row, { id, kind, text: content, path, bytes, sent, state: now
 }
 
 function renderTransfer(t) {
-	const heading = `${words.count(t.files)} · ${words.is[outcome(t, 'finished')]}`;
+	// What is looked at was accepted.
+	const now = t.state === 'asking' && view.checking ? 'accepted' : outcome(t, 'finished');
+	const heading = `${words.count(t.files)} · ${words.is[now]}`;
 	section(t.key, t.rows, heading, t.more, !footer.hidden && ['new', 'asking', 'accepted'].includes(t.state));
 }
 
