@@ -17,7 +17,14 @@ pub(super) const NOTHING: &str =
 
 /// What every page begins with.
 const BASE: &str = include_str!("assets/base.js");
-const CORE: &str = include_str!("assets/core.js");
+/// The worker: what each page can do.
+const WORKER: [&str; 5] = [
+    include_str!("assets/crypto.js"),
+    include_str!("assets/session.js"),
+    include_str!("assets/engine.js"),
+    include_str!("assets/sending.js"),
+    include_str!("assets/fetching.js"),
+];
 
 const UI: &str = include_str!("assets/ui.js");
 const LOOK: &str = include_str!("assets/page.css");
@@ -27,13 +34,12 @@ const TALK_LOOK: &str = include_str!("assets/talk.css");
 const TALK: &str = include_str!("assets/talk.js");
 const SAID: &str = include_str!("assets/said.js");
 
-static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[LOOK], &[CORE], &[BASE, UI]));
-static BESIDE: LazyLock<Page> = LazyLock::new(|| {
-    Page::splice(&[LOOK, TALK_LOOK], &[CORE, TALK], &[BASE, SAID, UI, include_str!("assets/beside.js")])
-});
+static PAGE: LazyLock<Page> = LazyLock::new(|| Page::splice(&[LOOK], &[], &[BASE, UI]));
+static BESIDE: LazyLock<Page> =
+    LazyLock::new(|| Page::splice(&[LOOK, TALK_LOOK], &[TALK], &[BASE, SAID, UI, include_str!("assets/beside.js")]));
 static ROOM: LazyLock<Page> = LazyLock::new(|| {
-    let core = [CORE, TALK, include_str!("assets/take.js")];
-    Page::splice(&[LOOK, TALK_LOOK], &core, &[BASE, SAID, include_str!("assets/room.js")])
+    let more = [TALK, include_str!("assets/take.js")];
+    Page::splice(&[LOOK, TALK_LOOK], &more, &[BASE, SAID, include_str!("assets/room.js")])
 });
 
 struct Page {
@@ -42,12 +48,12 @@ struct Page {
 }
 
 impl Page {
-    /// The document with the parts of its look, its engine, and what a person does.
-    fn splice(look: &[&str], core: &[&str], ui: &[&str]) -> Page {
+    /// The document with the parts of its look, what its worker can do beyond [`WORKER`], and what a person does.
+    fn splice(look: &[&str], more: &[&str], ui: &[&str]) -> Page {
         let joined = |parts: &[&str]| parts.iter().map(|part| code(part)).collect::<String>();
         let document = include_str!("assets/page.html")
             .replace("/*{style}*/", &joined(look))
-            .replace("/*{core}*/", &joined(core))
+            .replace("/*{worker}*/", &joined(&[&WORKER, more].concat()))
             .replace("/*{ui}*/", &joined(ui));
         let (scripts, styles) = (hashes(&document, "script"), hashes(&document, "style"));
         let policy = format!(
@@ -119,7 +125,8 @@ mod tests {
             assert!(page.document.len() <= most_kib << 10, "{} bytes", page.document.len());
         }
         let (take, room) = (include_str!("assets/take.js"), include_str!("assets/room.js"));
-        for asset in [CORE, BASE, UI, TALK, SAID, take, room, include_str!("assets/beside.js")] {
+        let others = [BASE, UI, TALK, SAID, take, room, include_str!("assets/beside.js")];
+        for asset in WORKER.into_iter().chain(others) {
             assert!(asset.lines().all(|line| line.matches('`').count() % 2 == 0), "a text goes over a line's end");
             let comments = asset.lines().map(str::trim_start).filter(|line| line.starts_with('/'));
             assert!(comments.clone().all(|line| line.starts_with("//") || line.ends_with("*/")), "a comment of lines");

@@ -1,6 +1,6 @@
 """The cryptography of the phone's page, in a real browser: page_vectors.py [< ROUND_TRIPS]
 
-Loads src/web/assets/core.js into headless Chromium, takes crypto.subtle away as plain http does, and holds the script
+Loads the worker of the page (src/web/assets/) into headless Chromium, takes crypto.subtle away as plain http does, and holds it
 against RFC 8439 (2.3.2, 2.4.2, 2.5.2, 2.6.2, 2.8.2, A.3), RFC 4231, RFC 5869, FIPS 180-4, docs/vectors/web.json, and a
 Poly1305 of big integers. Each line of standard input, if there are any, is one more body that another implementation
 sealed: {key, number, plain_len, seed, sealed_sha256}, where byte i of the content is
@@ -17,6 +17,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORKER = ["crypto", "session", "engine", "sending", "fetching"]
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 P = 2**130 - 5
@@ -265,8 +266,8 @@ def main():
         browser = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         try:
             browser.get("about:blank")
-            core = (ROOT / "src/web/assets/core.js").read_text()
-            for script in [core, HARNESS]:
+            worker = "".join((ROOT / f"src/web/assets/{name}.js").read_text() for name in WORKER)
+            for script in [worker, HARNESS]:
                 browser.execute_script("const script = document.createElement('script'); script.textContent = arguments[0];"
                                        "document.head.append(script);", script)
             checks = Checks(browser)
