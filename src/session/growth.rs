@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::lanes::Lanes;
-use super::visit::{LaneWay, open_lane};
+use super::proving::{LaneWay, open_lane};
 use crate::pairing::Identity;
 use crate::wire::LANE_NUMBERS;
 

@@ -29,6 +29,7 @@ mod opening;
 pub mod oracle;
 mod outbox;
 mod parcel;
+mod proving;
 mod receiving;
 mod relay;
 mod returning;

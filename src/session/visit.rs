@@ -5,27 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::{TlsConnector, client};
+use tokio_rustls::client;
 
 use super::acquaintance::{Acquaintance, recognise};
-use super::conn::{Channel, Conn};
+use super::conn::Conn;
 use super::consent::Standing;
 use super::devices::{Device, Devices};
 use super::error::{SessionError, Unconfirmed};
 use super::growth::{FAR, grow};
-use super::lanes::{LaneSecret, Running};
+use super::lanes::Running;
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
-use super::returning::{ResumeHash, key_id};
+use super::proving::{LaneWay, Proving, open_lane, prove, secure};
+use super::returning::ResumeHash;
 use crate::events::{Event, Reporter};
 use crate::net::{NetError, dial};
-use crate::pairing::code::{Awaiting, SixDigits};
-use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Pin};
 use crate::pairing::{Binding, Fingerprint, Identity, Invitation};
-use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, Refuse, RefuseCode, Reveal, Role, VERSION};
+use crate::wire::{Hello, Refuse, RefuseCode, Role, VERSION};
 
 /// Whom a guest means.
 pub enum Target {
@@ -97,14 +95,6 @@ pub(super) struct Visit {
     /// This end's address of the connection.
     pub(super) local: IpAddr,
     source: Option<IpAddr>,
-}
-
-/// What it takes to open lanes beside a visit, without the visit itself, which goes on meanwhile.
-pub(super) struct LaneWay {
-    address: SocketAddr,
-    source: Option<IpAddr>,
-    server: Fingerprint,
-    secret: LaneSecret,
 }
 
 impl Visit {
@@ -336,98 +326,7 @@ impl Target {
     }
 }
 
-/// What this end proves itself with.
-enum Proving<'a> {
-    /// A transfer of before.
-    Again(ResumeHash),
-    /// The secret in a link.
-    Invited(&'a Invitation),
-    /// Its key, which the host knows.
-    Key,
-    /// Two people.
-    Code,
-}
-
 /// Whether the host does not know what this end has proven itself with.
 fn is_unknown_there(refuse: &Refuse) -> bool {
     refuse.code == RefuseCode::Pairing
-}
-
-async fn secure(
-    socket: TcpStream,
-    identity: &Identity,
-    pin: Pin,
-) -> Result<client::TlsStream<TcpStream>, SessionError> {
-    let ip = socket.peer_addr().map_err(SessionError::Cut)?.ip();
-    let connector = TlsConnector::from(tls::client_config(identity, pin));
-    connector.connect(ServerName::IpAddress(ip.into()), socket).await.map_err(SessionError::handshake)
-}
-
-/// Proves this end, and has the other prove itself, before a name or size leaves; or gives the code that two people
-/// must compare first.
-async fn prove<S: Channel>(
-    conn: &mut Conn<S>,
-    how: &Proving<'_>,
-    binding: &Binding,
-) -> Result<Option<SixDigits>, SessionError> {
-    let versions = vec![VERSION];
-    match how {
-        Proving::Invited(invitation) => {
-            conn.send(&Open { versions, method: Method::Invite { proof: invitation.prove(binding) } }).await?;
-            let proof: Proof = conn.expect().await?;
-            if !invitation.verify_host(binding, &proof.0) {
-                return Err(SessionError::Pairing("the other side could not prove that it made this link".to_owned()));
-            }
-            Ok(None)
-        }
-        Proving::Key => {
-            conn.send(&Open { versions, method: Method::Device }).await?;
-            Ok(None)
-        }
-        Proving::Code => {
-            conn.send(&Open { versions, method: Method::Code }).await?;
-            let commit: Commit = conn.expect().await?;
-            let awaiting = Awaiting::new(binding.clone(), commit.0);
-            conn.send(&Nonce(awaiting.nonce())).await?;
-            let reveal: Reveal = conn.expect().await?;
-            awaiting.check(&reveal.0).map(Some).map_err(|error| SessionError::Pairing(error.to_string()))
-        }
-        Proving::Again(hash) => {
-            let proof = proof::prove(hash, Purpose::Resume, Direction::Client, binding);
-            conn.send(&Open { versions, method: Method::Resume { key_id: key_id(hash), proof } }).await?;
-            let theirs: Proof = conn.expect().await?;
-            if !proof::verify(hash, Purpose::Resume, Direction::Server, binding, &theirs.0) {
-                return Err(SessionError::Pairing("the other side could not prove that it was there".to_owned()));
-            }
-            Ok(None)
-        }
-    }
-}
-
-/// A lane beside a paired connection: the same key must answer.
-pub(super) async fn open_lane(
-    way: &LaneWay,
-    identity: &Identity,
-    session: [u8; 16],
-    lane: u16,
-) -> Result<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>, SessionError> {
-    let socket = dial::dial(way.address, way.source).await?;
-    let open = async {
-        let stream = secure(socket, identity, Pin::Prefix(way.server.prefix())).await?;
-        let binding = tls::client_binding(stream.get_ref().1, identity)
-            .map_err(|error| SessionError::Pairing(error.to_string()))?;
-        let secret = way.secret.as_slice();
-        let proof = proof::prove(secret, Purpose::Lane, Direction::Client, &binding);
-        // At an outbox the other end goes on at once, and what it says is the lane's.
-        let mut conn = Conn::frugal(stream);
-        conn.send(&Open { versions: vec![VERSION], method: Method::Lane { session, lane, proof } }).await?;
-        let theirs: Proof = conn.expect().await?;
-        if !proof::verify(secret, Purpose::Lane, Direction::Server, &binding, &theirs.0) {
-            return Err(SessionError::Pairing("the other side could not prove that it is the same session".to_owned()));
-        }
-        conn.into_stream()
-    };
-    let stream = timeout(PAIRING_LIMIT, open).await.map_err(|_| SessionError::Silent)??;
-    let (socket, tls) = stream.into_inner();
-    Ok(rustls::StreamOwned::new(tls, socket.into_std().map_err(SessionError::Cut)?))
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::answer::{Answer, Failure};
-use super::giving::{self, Content};
+use super::giving;
 use super::manifest::Entry;
+use super::paths::Content;
 use super::run::{peer, run};
 use super::sessions::{Signed, unhex};
 use super::transfers::{Phase, Transfer};

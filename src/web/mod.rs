@@ -27,6 +27,7 @@ mod numbers;
 pub mod oracle;
 mod outflow;
 mod page;
+mod paths;
 mod range;
 mod receiving;
 mod returning;
@@ -81,7 +82,7 @@ pub struct Web {
     https_only: bool,
     sessions: sessions::Sessions,
     slips: curl::Slips,
-    paths: giving::Paths,
+    paths: paths::Paths,
 }
 
 impl Web {

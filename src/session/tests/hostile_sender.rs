@@ -11,8 +11,8 @@ use crate::events::Event;
 use crate::pairing::tls::{self, Pin};
 use crate::session::conn::Conn;
 use crate::session::error::SessionError;
+use crate::session::proving::open_lane;
 use crate::session::returning::{awaited, key_id};
-use crate::session::visit::open_lane;
 use crate::transfer::LaneError;
 use crate::wire::{
     Chunk, Codec, Entry, EntryKind, Go, Header, Hello, Kind, LANE_NUMBERS, LANES_CAP, Message, Method, Offer, OfferEnd,

@@ -9,7 +9,7 @@ use crate::events::{Event, Label, Question, Way};
 use crate::pairing::TokenBook;
 use crate::session::conn::Conn;
 use crate::session::error::SessionError;
-use crate::session::visit::open_lane;
+use crate::session::proving::open_lane;
 use crate::wire::{
     Finished, Go, LANES_CAP, Message, Offer, OfferEnd, Page, RefuseCode, Run, Stored, StoredItem, Verdict, Verdicts,
 };
