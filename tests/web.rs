@@ -228,9 +228,9 @@ fn a_cancelled_or_withdrawn_upload_fails_and_leaves_what_was_stored() {
     phone.call("cancel", json!({ "transfer": second }));
     assert_eq!(phone.over(&second)["state"], "failed");
     assert_eq!(phone.put(&second, 0, 4, b"12345").0, 409);
-    assert_eq!(disk::names(&scene.inbox()), ["a"]);
     // The page sees that it is over before this end has told it; what it is called here is another name.
     host.program.event_where("the second failure", |event| event["message"] == "cancelled there");
+    assert_eq!(disk::names(&scene.inbox()), ["a"]);
     let ended = host.stopped().with(5);
     let failed = ended.named("failed");
     assert_eq!(failed.len(), 2, "{ended}");
@@ -248,6 +248,32 @@ fn an_upload_that_is_under_way_when_the_receiver_leaves_is_interrupted_and_remov
     let ended = host.stopped().with(130);
     assert!(ended.named("failed").iter().any(|failed| failed["code"] == 130), "{ended}");
     assert!(disk::names(&scene.inbox()).is_empty(), "{ended}");
+}
+
+#[test]
+fn a_receiver_that_leaves_just_when_a_file_was_stored_leaves_that_file_and_nothing_else() {
+    let scene = Scene::new();
+    for n in 0..20 {
+        let host = hosting(&scene);
+        let mut phone = phone(&host);
+        let (one, other) = (format!("{n:02}"), format!("{n:02} other"));
+        let (transfer, _) = phone.offer(json!([{ "path": one, "bytes": 5 }, { "path": other, "bytes": 5 }]));
+        assert_eq!(phone.put(&transfer, 0, 0, b"12345").0, 200);
+        host.stopped().with(130);
+        assert_eq!(disk::names(&scene.inbox()).len(), n + 1, "{:?}", disk::names(&scene.inbox()));
+    }
+}
+
+#[test]
+fn a_receiver_that_leaves_just_when_everything_was_stored_has_finished() {
+    let scene = Scene::new();
+    let host = hosting(&scene);
+    let mut phone = phone(&host);
+    let (transfer, _) = phone.offer(json!([{ "path": "one", "bytes": 5 }]));
+    assert_eq!(phone.put(&transfer, 0, 0, b"12345").0, 200);
+    let ended = host.stopped();
+    assert_eq!((ended.named("finished").len(), ended.named("failed").len()), (1, 0), "{ended}");
+    assert_eq!(disk::names(&scene.inbox()), ["one"]);
 }
 
 #[test]

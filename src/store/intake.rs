@@ -172,10 +172,16 @@ impl Intake {
             self.shared.give_up(&mut tree);
             return Err(StoreError::not_durable("the received folders", &error));
         }
+        self.leave();
+        Ok(())
+    }
+
+    /// Removes the partial area unless it is kept for another attempt. So does dropping the last of a transfer, but nobody
+    /// can wait for that where others have a part in it.
+    pub fn leave(&self) {
         if !self.shared.area.is_kept() {
             self.close();
         }
-        Ok(())
     }
 
     /// Removes the partial area: nobody will come back.

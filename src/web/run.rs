@@ -16,7 +16,7 @@ use super::transfers::{PARTS, Phase, Transfer};
 use super::{lock, raised};
 use crate::events::{Dialect, Event, ExitCode, Offer, Peer};
 use crate::session::{Place, SessionError, Standing};
-use crate::store::{Intake, Keepsake, StoreError};
+use crate::store::{Intake, Keepsake};
 
 /// Progress is told at most this often, which the contract of `--json` promises.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -136,17 +136,17 @@ async fn receive(
     };
     let ended = attend(transfer, session, superseded, leaving).await;
     tell_progress(transfer, transfer.done_bytes());
-    if let Err(error) = ended {
-        if transfer.is_cancelled() {
-            intake.close();
-        }
-        return Err(error);
-    }
-    let closing = Arc::clone(&intake);
+    let (closing, cancelled) = (Arc::clone(&intake), transfer.is_cancelled());
     let close = move || {
-        closing.finish()?;
-        closing.close();
-        Ok::<_, StoreError>(())
+        if ended.is_ok() {
+            closing.finish()?;
+        }
+        // Who has sent everything or wants no more does not come back.
+        match ended.is_ok() || cancelled {
+            true => closing.close(),
+            false => closing.leave(),
+        }
+        ended
     };
     // What panics there is a defect of ours, told as what it means for the transfer.
     let closed = spawn_blocking(close).await;
@@ -224,7 +224,12 @@ async fn attend(
                 }
             }
             () = superseded.as_mut(), if ended.is_ok() => ended = Err(SessionError::Cut(ErrorKind::ConnectionReset.into())),
-            () = raised(leaving), if ended.is_ok() => ended = Err(SessionError::Interrupted),
+            () = raised(leaving), if ended.is_ok() && !transfer.has_all() => {
+                // Its last file may have come just now.
+                if !transfer.has_all() {
+                    ended = Err(SessionError::Interrupted);
+                }
+            }
         }
         if let Err(error) = &ended {
             transfer.end(Phase::Failed(for_page(error)));

@@ -209,10 +209,15 @@ impl Transfer {
         true
     }
 
-    /// Whether each of its files is stored, withdrawn or failed, and none on its way to its name.
+    /// Whether each of its files is stored, withdrawn or failed.
+    pub(super) fn has_all(&self) -> bool {
+        lock(&self.state).has_all()
+    }
+
+    /// The same, and nothing is on its way to its name.
     pub(super) fn is_settled(&self) -> bool {
         let state = lock(&self.state);
-        state.done_files + state.failed_files == state.manifest.files && !state.committing
+        state.has_all() && !state.committing
     }
 
     pub(super) fn is_committing(&self) -> bool {

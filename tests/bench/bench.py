@@ -198,11 +198,15 @@ def zstd_nc(bench, source, target, folder):
     return nc(bench, source, target, folder, "zstd -1 -qc |", "zstd -dqc |")
 
 
-def rsyncd(bench, source, target, folder):
+def rsyncd(bench, source, target, folder, *options):
     port, there = free_port(), bench.network.address
     (folder / "rsyncd.conf").write_text(f"use chroot = no\n[target]\npath = {target}\nread only = no\nuid = {os.geteuid()}\ngid = {os.getegid()}\n")
     serving = ["rsync", "--daemon", "--no-detach", f"--config={folder}/rsyncd.conf", f"--port={port}", f"--address={there}", "--log-file=/dev/null"]
-    return served(bench, folder, port, serving, ["rsync", "-a", "-W", source, f"rsync://{there}:{port}/target/"])
+    return served(bench, folder, port, serving, ["rsync", "-a", "-W", *options, source, f"rsync://{there}:{port}/target/"])
+
+
+def rsyncd_durable(bench, source, target, folder):
+    return rsyncd(bench, source, target, folder, "--fsync")
 
 
 def scp(bench, source, target, folder):
@@ -281,7 +285,8 @@ def one_shot(bench, folder, taking, ready, giving):
 
 
 # For each work its programs; the first is the reference.
-TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "zstd -1, nc": zstd_nc, "qrdrop": qrdrop}
+TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "rsyncd --fsync": rsyncd_durable,
+         "zstd -1, nc": zstd_nc, "qrdrop": qrdrop}
 CLASSIC = {"sendfile -> splice": pair, "nc": nc, "qrdrop --classic": classic}
 
 
@@ -349,7 +354,7 @@ def main():
                         help=f"the ones to run, the references always; there are {'/'.join({**TOOLS, **CLASSIC})}")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
     bench = parser.parse_args()
-    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "zstd -1, nc": "zstd"}
+    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "rsyncd --fsync": "rsync", "zstd -1, nc": "zstd"}
     wanted = {tool for tool in bench.tools.split("/") if shutil.which(needed.get(tool, "nc"))}
 
     with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root, contextlib.ExitStack() as network:

@@ -99,6 +99,10 @@ impl State {
         before
     }
 
+    pub(super) fn has_all(&self) -> bool {
+        self.done_files + self.failed_files == self.manifest.files
+    }
+
     pub(super) fn done_bytes(&self) -> u64 {
         let part = |part: &u32| match &self.files[*part as usize] {
             FileState::UnderWay(receiving) => receiving.have(),
