@@ -79,8 +79,8 @@ fn d10_not_one_byte_beyond_the_declared_size_is_written() {
     partial.write_at(0, &[0; 1_000]).unwrap();
     for (offset, len) in [(1_000, 25), (1_025, 0), (u64::MAX, 1), (1_024, 1)] {
         let refused = partial.write_at(offset, &vec![0; len]).unwrap_err();
-        assert!(matches!(refused, StoreError::BeyondDeclared { declared_bytes: 1_024, .. }), "{refused}");
-        assert_eq!(refused.fault(), Fault::Peer);
+        let StoreError::BeyondDeclared { subject, declared_bytes: 1_024 } = &refused else { panic!("{refused}") };
+        assert_eq!((subject.as_str(), refused.fault(), refused.is_disk_full()), ("a", Fault::Peer, false));
     }
     assert_eq!(partial.end(), 1_000);
 }

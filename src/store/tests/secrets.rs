@@ -26,6 +26,19 @@ fn b12_the_state_folder_and_what_is_in_it_are_private() {
 }
 
 #[test]
+fn a_state_folder_is_found_where_it_is_and_not_made() {
+    let bench = Bench::new();
+    let place = bench.home.path().join("state");
+    assert!(StateDir::find(Some(&place)).unwrap().is_none() && !place.exists());
+    let made = StateDir::open(Some(&place)).unwrap();
+    made.write_secret("key", b"one").unwrap();
+    let found = StateDir::find(Some(&place)).unwrap().expect("it is there");
+    assert_eq!(found.read_secret("key").unwrap().as_deref().map(Vec::as_slice), Some(&b"one"[..]));
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(StateDir::find(Some(&place)).is_err(), "others may look into it");
+}
+
+#[test]
 fn b12_a_loose_state_folder_is_refused() {
     let bench = Bench::new();
     fs::set_permissions(bench.inbox(), fs::Permissions::from_mode(0o750)).unwrap();

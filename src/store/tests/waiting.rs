@@ -223,6 +223,24 @@ fn files_wait_until_they_are_open_and_again_when_they_were_given_up() {
 }
 
 #[test]
+fn with_replace_what_this_transfer_has_stored_before_is_not_replaced_by_the_rest_of_it() {
+    let bench = Bench::new();
+    let folder = bench.folder();
+    // on some file systems the same name, on others not: so for this transfer it is
+    let entries = [file(0, "photo", 4), file(1, "PHOTO", 5)];
+    let begin = || folder.go_on(entries.to_vec(), IfExists::Replace, &keepsake(1)).unwrap();
+    let intake = begin();
+    let partial = intake.open_lasting(0).unwrap();
+    partial.append(b"one.").unwrap();
+    let hash = *blake3::hash(b"one.").as_bytes();
+    assert!(intake.commit(vec![partial.complete(4).unwrap().hashed(hash)])[0].1.is_ok());
+    drop(intake);
+    let placed = receive(&begin(), 1, b"other").unwrap();
+    assert_ne!(placed.name.as_str(), "PHOTO");
+    assert_eq!(fs::read(bench.inbox().join("photo")).unwrap(), b"one.");
+}
+
+#[test]
 fn what_is_kept_of_a_transfer_shows_no_key() {
     let said = format!("{:?}", Keepsake { key: [0xa7; 32], about: "files of Ada".into() });
     assert!(said.contains("<secret>") && said.contains("files of Ada"), "{said}");
