@@ -159,31 +159,6 @@ fn disk_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).expect("it is there").len()
 }
 
-#[test]
-fn after_a_reload_the_files_chosen_again_go_on_where_they_were() {
-    if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
-        return;
-    }
-    let (scene, lan) = (Scene::new(), Lan::new());
-    let files = things(&scene, &[("video.mp4", 60_000_000), ("image.jpg", 900_000)]);
-    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
-    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
-    phone.choose(&files);
-    host.program.event_where("progress in the middle", |event| {
-        event["event"] == "progress" && number(event, "bytes") > 20_000_000
-    });
-    phone.reload();
-    phone.wait(&["ready", "paused"]);
-    phone.choose_at("#again", &files);
-    phone.wait(&["done"]);
-    finished(&mut host);
-    assert_same_content(&scene);
-    let ended = host.stopped().with(0);
-    assert_eq!(ended.named("offer").len(), 1, "it is the same transfer\n{ended}");
-}
-
 /// An inbox on the same port each time, slow enough for something to happen in the middle.
 fn inbox_on_a_slow_link(scene: &Scene, lan: &Lan) -> Launch {
     sh(&format!(
@@ -195,6 +170,49 @@ fn inbox_on_a_slow_link(scene: &Scene, lan: &Lan) -> Launch {
     receive.arg(scene.invite()).state(&scene.path("receiver-state")).behind(Lan::on(&lan.here))
 }
 
+/// A phone that is in the middle of sending `files`: more than `bytes` of them have come.
+fn sending(scene: &Scene, lan: &Lan, files: &[PathBuf], bytes: u64) -> (Host, Phone) {
+    let mut host = inbox_on_a_slow_link(scene, lan).listening();
+    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    phone.choose(files);
+    progress_beyond(&mut host, bytes);
+    (host, phone)
+}
+
+fn progress_beyond(host: &mut Host, bytes: u64) {
+    let beyond = |event: &serde_json::Value| event["event"] == "progress" && number(event, "bytes") > bytes;
+    host.program.event_where("progress in the middle", beyond);
+}
+
+/// The receiver started again on the same port, and its new code scanned.
+fn scanned_again(scene: &Scene, lan: &Lan, phone: &mut Phone) -> Host {
+    let host = inbox_on_a_slow_link(scene, lan).listening();
+    phone.wait(&["gone"]);
+    phone.open(&host.http_link());
+    phone.wait(&["ready"]);
+    host
+}
+
+#[test]
+fn after_a_reload_the_files_chosen_again_go_on_where_they_were() {
+    if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
+        return;
+    }
+    let (scene, lan) = (Scene::new(), Lan::new());
+    let files = things(&scene, &[("video.mp4", 60_000_000), ("image.jpg", 900_000)]);
+    let (mut host, mut phone) = sending(&scene, &lan, &files, 20_000_000);
+    phone.reload();
+    phone.wait(&["ready", "paused"]);
+    phone.choose_at("#again", &files);
+    phone.wait(&["done"]);
+    finished(&mut host);
+    assert_same_content(&scene);
+    let ended = host.stopped().with(0);
+    assert_eq!(ended.named("offer").len(), 1, "it is the same transfer\n{ended}");
+}
+
 #[test]
 fn after_the_death_of_the_receiver_the_files_chosen_again_go_on_where_they_were() {
     if !have_browser() || !am_root() || !have(&["ip", "tc"]) {
@@ -202,19 +220,9 @@ fn after_the_death_of_the_receiver_the_files_chosen_again_go_on_where_they_were(
     }
     let (scene, lan) = (Scene::new(), Lan::new());
     let files = things(&scene, &[("image.jpg", 900_000), ("video.mp4", 60_000_000)]);
-    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
-    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
-    phone.choose(&files);
-    host.program.event_where("progress in the middle", |event| {
-        event["event"] == "progress" && number(event, "bytes") > 30_000_000
-    });
+    let (mut host, mut phone) = sending(&scene, &lan, &files, 30_000_000);
     host.program.kill();
-    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
-    phone.wait(&["gone"]);
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
+    let mut host = scanned_again(&scene, &lan, &mut phone);
     phone.choose(&files);
     let from = number(&host.program.event("retry"), "from_bytes");
     assert!(from > 20_000_000, "{from} of more than 30,000,000 bytes that had come");
@@ -232,22 +240,13 @@ fn a_file_that_changed_while_the_receiver_was_dead_is_sent_from_its_beginning() 
     let files = things(&scene, &[("video.mp4", 40_000_000)]);
     let modified = || std::fs::metadata(&files[0]).and_then(|about| about.modified()).expect("it is there");
     let before = modified();
-    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
-    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
-    phone.choose(&files);
-    host.program.event_where("progress in the middle", |event| {
-        event["event"] == "progress" && number(event, "bytes") > 10_000_000
-    });
+    let (mut host, mut phone) = sending(&scene, &lan, &files, 10_000_000);
     host.program.kill();
     let mut content = std::fs::read(&files[0]).expect("it can be read");
     content[5_000_000] ^= 1;
     std::fs::write(&files[0], content).expect("it can be written");
     std::fs::File::open(&files[0]).and_then(|file| file.set_modified(before)).expect("a time can be set");
-    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
+    let mut host = scanned_again(&scene, &lan, &mut phone);
     phone.choose(&files);
     phone.wait(&["done"]);
     finished(&mut host);
@@ -263,15 +262,9 @@ fn a_cut_in_the_middle_is_got_over_without_anybody_doing_anything() {
     }
     let (scene, lan) = (Scene::new(), Lan::new());
     let files = things(&scene, &[("video.mp4", 60_000_000)]);
-    let mut host = inbox_on_a_slow_link(&scene, &lan).listening();
-    let mut phone = Phone::started(&Lan::on(&lan.there), json!({}));
-    phone.open(&host.http_link());
-    phone.wait(&["ready"]);
-    phone.choose(&files);
+    let (mut host, mut phone) = sending(&scene, &lan, &files, 0);
     for bytes in [15_000_000, 35_000_000] {
-        host.program.event_where("progress in the middle", |event| {
-            event["event"] == "progress" && number(event, "bytes") > bytes
-        });
+        progress_beyond(&mut host, bytes);
         sh(&format!("ip -n {} addr flush dev eth0", lan.there));
         phone.wait(&["paused"]);
         sh(&format!("ip -n {0} addr add {1}/24 dev eth0; ip -n {0} route add default dev eth0", lan.there, Lan::THERE));
