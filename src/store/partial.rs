@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::area::temp_name;
 use super::at::{self, Node};
@@ -119,6 +120,13 @@ impl PartialFile {
         let _ = holes::make(&self.file, 0, offset);
     }
 
+    /// Gives it the time that it is to have once it is in place, in place of one that was planned. Nothing may be written
+    /// after that.
+    pub fn set_modified(&self, modified: SystemTime) {
+        // a time that this file system can't hold is no reason to lose the file
+        let _ = self.file.set_modified(modified);
+    }
+
     /// Removes it, so that no other attempt goes on with it.
     pub fn remove(mut self) {
         self.slot.lasts = false;
@@ -226,7 +234,7 @@ impl PartialFile {
         }
         at::set_mode(&file, slot.shared.root.file_mode).map_err(failed)?;
         if let Some(modified) = planned.modified {
-            // a time that this file system can't hold is no reason to lose the file
+            // as above
             let _ = file.set_modified(modified);
         }
         slot.release(planned.charge);

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
+use super::receiving::Declared;
 use crate::events::{ENTRIES_TOLD, EntryKind, OfferedEntry};
 use crate::names::{RelPath, inert};
 use crate::store::{PlannedEntry, PlannedKind};
@@ -50,6 +51,16 @@ fn file() -> Kind {
 impl Entry {
     pub(super) fn is_file(&self) -> bool {
         self.kind == Kind::File
+    }
+
+    /// When it was changed last. Some phones give another time whenever a file is chosen, so none is known by it.
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        self.modified.and_then(time)
+    }
+
+    /// What it says of a file.
+    pub(super) fn declared(&self) -> Declared {
+        (self.bytes, self.modified())
     }
 
     /// What is for the screen, if this is a text.
@@ -114,7 +125,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// What the store is to expect. A name that could leave the folder refuses all of it; the text says which.
+    /// What the store is to expect. A file gets its time when it is whole, see [`Entry::modified`]. A name that could leave
+    /// the folder refuses all of it; the text says which.
     pub(super) fn plan(&self) -> Result<Vec<PlannedEntry>, String> {
         let planned = |(id, entry): (usize, &Entry)| {
             let kind = match entry.kind {
@@ -124,15 +136,9 @@ impl Manifest {
             };
             let path = RelPath::from_stranger(&entry.path).map(RelPath::top_level);
             let path = path.map_err(|error| format!("`{}`: {error}", inert(&entry.path)));
-            let (id, modified) = (id as u32, entry.modified.and_then(time));
-            Some(path.map(|path| PlannedEntry {
-                id,
-                path,
-                kind,
-                size: entry.is_file().then_some(entry.bytes),
-                holes: 0,
-                modified,
-            }))
+            let modified = entry.modified().filter(|_| !entry.is_file());
+            let size = entry.is_file().then_some(entry.bytes);
+            Some(path.map(|path| PlannedEntry { id: id as u32, path, kind, size, holes: 0, modified }))
         };
         self.entries.iter().enumerate().filter_map(planned).collect()
     }

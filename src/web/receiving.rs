@@ -1,6 +1,7 @@
 //! One file on its way in from a page: which request may write to it, and what is there so far.
 
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use ring::digest::{self, SHA256};
 use tokio::sync::{MutexGuard, watch};
@@ -20,6 +21,9 @@ pub(super) struct Digests {
     pub(super) sha256: [u8; 32],
 }
 
+/// Size in bytes and time of a file, as its page says.
+pub(super) type Declared = (u64, Option<SystemTime>);
+
 /// The SHA-256 of what `context` was given.
 pub(super) fn sha256_of(context: &digest::Context) -> [u8; 32] {
     let mut sha256 = [0; 32];
@@ -30,6 +34,7 @@ pub(super) fn sha256_of(context: &digest::Context) -> [u8; 32] {
 /// A file of which something is there, without a gap.
 pub(super) struct Receiving {
     bytes: u64,
+    modified: Option<SystemTime>,
     /// The request that came last; the others end.
     latest: watch::Sender<u64>,
     turn: tokio::sync::Mutex<()>,
@@ -82,13 +87,14 @@ pub(super) struct Turn<'a> {
 }
 
 impl Receiving {
-    pub(super) fn new(file: PartialFile, bytes: u64) -> Receiving {
-        Receiving::of(bytes, Content { file: Some(file), have: 0, hashes: Hashes::new() })
+    /// Begins with an empty file, which is to have so many bytes and that time.
+    pub(super) fn new(file: PartialFile, (bytes, modified): Declared) -> Receiving {
+        Receiving::of((bytes, modified), Content { file: Some(file), have: 0, hashes: Hashes::new() })
     }
 
     /// Goes on with the `file` of an earlier attempt, as far as its `chunks` are there in a row and what they were then.
     /// Blocks for the disk.
-    pub(super) fn recalled(file: PartialFile, bytes: u64, chunks: &[(u64, Hash)]) -> Receiving {
+    pub(super) fn recalled(file: PartialFile, (bytes, modified): Declared, chunks: &[(u64, Hash)]) -> Receiving {
         let (mut have, mut hashes, mut buffer) = (0, Hashes::new(), vec![0; STEP]);
         for known in chunks.iter().take_while(|(chunk, _)| *chunk < bytes.div_ceil(CHUNK_LEN)) {
             let mut ahead = hashes.clone();
@@ -106,12 +112,12 @@ impl Receiving {
             }
             (have, hashes) = (end, ahead);
         }
-        Receiving::of(bytes, Content { file: Some(file), have, hashes })
+        Receiving::of((bytes, modified), Content { file: Some(file), have, hashes })
     }
 
-    fn of(bytes: u64, content: Content) -> Receiving {
+    fn of((bytes, modified): Declared, content: Content) -> Receiving {
         let (latest, turn) = (watch::Sender::new(0), tokio::sync::Mutex::default());
-        Receiving { bytes, latest, turn, content: Mutex::new(content) }
+        Receiving { bytes, modified, latest, turn, content: Mutex::new(content) }
     }
 
     /// Its declared size in bytes.
@@ -209,6 +215,9 @@ impl Turn<'_> {
         }
         let blake3 = content.hashes.forest.root(self.receiving.bytes)?;
         let file = content.file.take()?;
+        if let Some(modified) = self.receiving.modified {
+            file.set_modified(modified);
+        }
         let digests = Digests { blake3, sha256: sha256_of(&content.hashes.sha256) };
         Some(file.complete(self.receiving.bytes).map(|whole| (whole.hashed(blake3), digests)))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 
-use super::receiving::{Digests, Receiving, sha256_of};
+use super::receiving::{Declared, Digests, Receiving, sha256_of};
 use super::transfers::StoredAs;
 use crate::store::{Folder, HeldPart, Intake, StoredBefore};
 
@@ -24,15 +24,20 @@ pub(super) struct There {
 }
 
 impl There {
-    /// What `intake` has of files whose sizes are `bytes_of` their entries; at most so many in part as there may be open ones.
+    /// What `intake` has of files that are `declared` so; at most so many in part as there may be open ones.
     /// A file that was stored and is not there as it was any more counts as none. Blocks for the disk.
-    pub(super) fn look(folder: &Folder, intake: &Intake, bytes_of: impl Fn(u32) -> Option<u64>, open: usize) -> There {
+    pub(super) fn look(
+        folder: &Folder,
+        intake: &Intake,
+        declared: impl Fn(u32) -> Option<Declared>,
+        open: usize,
+    ) -> There {
         let (held, mut there) = (intake.take_held(), There::default());
         for HeldPart { file, chunks } in held.parts {
             let id = file.id();
-            match bytes_of(id).filter(|_| there.parts.len() < open) {
-                Some(bytes) => {
-                    let receiving = Receiving::recalled(file, bytes, &chunks);
+            match declared(id).filter(|_| there.parts.len() < open) {
+                Some(declared) => {
+                    let receiving = Receiving::recalled(file, declared, &chunks);
                     there.bytes += receiving.have();
                     there.parts.push((id, Arc::new(receiving)));
                 }

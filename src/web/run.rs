@@ -178,8 +178,8 @@ async fn begin(transfer: &Arc<Transfer>, keep: Option<Keepsake>) -> Result<(Arc<
             Some(keep) => folder.go_on(plan, if_exists, &keep)?,
             None => folder.begin(plan, if_exists)?,
         };
-        let bytes_of = |id| beginning.with_manifest(|manifest| Some(manifest.entries.get(id as usize)?.bytes));
-        let there = There::look(folder, &intake, bytes_of, PARTS);
+        let declared = |id| beginning.with_manifest(|manifest| Some(manifest.entries.get(id as usize)?.declared()));
+        let there = There::look(folder, &intake, declared, PARTS);
         Ok::<_, SessionError>((Arc::new(intake), there))
     };
     let begun = spawn_blocking(begin).await;

@@ -342,7 +342,7 @@ impl Transfer {
         state.make_room()?;
         let intake = state.intake.as_ref().ok_or_else(|| Failure::conflict("over", "the transfer is over"))?;
         let file = intake.open_lasting(id).map_err(|error| Failure::by_disk(&error))?;
-        let receiving = Arc::new(Receiving::new(file, bytes));
+        let receiving = Arc::new(Receiving::new(file, state.manifest.entries[id as usize].declared()));
         state.files[id as usize] = FileState::UnderWay(Arc::clone(&receiving));
         state.parts.push(id);
         Ok(Found::Receiving(receiving))

@@ -125,7 +125,7 @@ async function offer(t) {
 			bytes += 3 * path.length + 120 + (text ? 6 * text.length : 0);
 		}
 		const last = first + entries.length === t.entries.length;
-		list.update(encoder.encode(JSON.stringify(entries)));
+		list.update(encoder.encode(JSON.stringify(entries.map(({ modified, ...entry }) => entry))));
 		const resume = last && session.own ? hex(hmac(session.own, list.digest())) : undefined;
 		// The same twice at once is two.
 		if (!transfers.some((other) => underWay(other) && other.resume === resume)) t.resume = resume;
