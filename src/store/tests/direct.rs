@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use super::skipped;
+use super::{Bench, file, skipped};
 use crate::store::direct::{is_of_the_disk, send_file};
-use crate::store::{Pipe, SendError, StoreError, WalkOptions, walk};
+use crate::store::{IfExists, Pipe, SendError, StoreError, WalkOptions, walk};
 
 /// More than a pipe holds.
 const BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -50,6 +50,23 @@ fn what_comes_from_a_socket_goes_to_its_place_in_a_file() {
         (&file).read_to_end(&mut content).unwrap();
         assert!(content[..5] == [0; 5] && content[5..] == pattern());
     }
+}
+
+#[test]
+fn a_partial_file_takes_from_a_pipe_what_was_declared_and_no_more() {
+    let Some(pipe) = Pipe::new() else { return skipped("no such way here") };
+    let bench = Bench::new();
+    let intake = bench.folder().begin(vec![file(0, "a", 6)], IfExists::Rename).unwrap();
+    let partial = intake.open_partial(0).unwrap();
+    let (mut from, socket) = connected();
+    for text in [&b"one"[..], b"two"] {
+        from.write_all(text).unwrap();
+        let Some(count) = pipe.fill(&socket, 3).unwrap() else { return skipped("no splice here") };
+        partial.append_piped(&pipe, count).unwrap();
+    }
+    let mut content = [0; 9];
+    assert_eq!((partial.end(), partial.read_at(0, &mut content).unwrap(), &content[..6]), (6, 6, &b"onetwo"[..]));
+    assert!(matches!(partial.append_piped(&pipe, 1), Err(StoreError::BeyondDeclared { .. })));
 }
 
 #[test]
