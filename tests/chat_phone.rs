@@ -122,6 +122,8 @@ fn a_phone_sends_a_file_to_a_receiver_and_talks_on_the_same_page() {
     host.program.event("finished");
     phone.order("type", json!({ "css": "#word", "text": "did it come?\n" }));
     hears(&mut host.program, "did it come?");
+    // It hears itself as the others do: a moment later.
+    phone_shows(&mut phone, "did it come?");
     assert_eq!(on_the_phone(&mut phone), ["<b>send it here</b>", "on its way", "did it come?"]);
     left(host).with(0);
     assert_eq!(disk::hash(&scene.inbox().join("photo.jpg")), disk::hash(&photo));
