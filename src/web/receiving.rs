@@ -11,8 +11,8 @@ use crate::store::{PartialFile, StoreError, Whole};
 use crate::transfer::{ChunkHasher, Forest, Hash};
 use crate::wire::CHUNK_LEN;
 
-/// What is read back in one go.
-const STEP: usize = 64 * 1024;
+/// Bytes that are read back and hashed in one go.
+pub(super) const STEP: usize = 64 * 1024;
 
 /// BLAKE3 and SHA-256 of a file: the first is told, the second is what a browser can check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 
-use super::receiving::{Declared, Digests, Receiving, sha256_of};
+use super::receiving::{Declared, Digests, Receiving, STEP, sha256_of};
 use super::transfers::StoredAs;
 use crate::store::{Folder, HeldPart, Intake, StoredBefore};
-
-/// Bytes that are read and hashed in one go.
-const STEP: usize = 64 * 1024;
 
 /// Files of an earlier attempt, by the entries of this one.
 #[derive(Default)]

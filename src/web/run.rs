@@ -122,6 +122,8 @@ async fn receive(
     }
     let texts = transfer.texts();
     if !transfer.accept(Arc::clone(&intake), there) {
+        // The page does not come back for what it has given up.
+        intake.close();
         return Err(cancelled());
     }
     let shown = texts.len() as u64;
