@@ -61,10 +61,8 @@ fn log_and_command_know_a_transfer_whatever_it_was_spoken_in() {
     finished(&mut host, "phone.txt");
     send_classic(&host, "classic.txt", b"classic");
     finished(&mut host, "classic.txt");
-    host.program.shows("/put/");
-    let shown = host.program.shown();
-    let path = shown.split("/put/").nth(1).and_then(|rest| rest.split('/').next()).expect("a one-time path is shown");
-    assert_eq!(ask(host.address(), "PUT", &format!("/put/{path}/curl.txt"), "", b"curl").status, 201);
+    let target = host.curl_path() + "curl.txt";
+    assert_eq!(ask(host.address(), "PUT", &target, "", b"curl").status, 201);
     finished(&mut host, "curl.txt");
     let ended = host.stopped().with(0);
 

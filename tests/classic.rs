@@ -314,6 +314,35 @@ fn classic_off_takes_nothing_and_ask_without_a_terminal_names_the_flag() {
 }
 
 #[test]
+fn a_receiver_that_leaves_while_it_puts_a_file_in_place_tells_of_it_and_leaves_nothing_behind() {
+    if !around::have(&["strace"]) {
+        return;
+    }
+    let scene = Scene::new();
+    // The sender is let go before the file is on the disk.
+    let host = scene.receive().args(["--classic", "accept"]).behind(around::SLOW_DISK).listening();
+    classic(host.address(), &[b"a.txt<SEPARATOR>5", b"hello"]);
+    let ended = host.stopped().with(130);
+    assert_eq!(
+        (ended.one("stored")["offered"].as_str(), ended.one("finished")["bytes"].as_u64()),
+        (Some("a.txt"), Some(5))
+    );
+    assert_eq!(disk::names(&scene.inbox()), ["a.txt"]);
+}
+
+#[test]
+fn a_receiver_that_leaves_in_the_middle_of_a_file_tells_that_it_failed_and_leaves_nothing_behind() {
+    let scene = Scene::new();
+    let mut host = accepting(&scene);
+    let mut sender = connect(host.address());
+    say(&mut sender, &[b"a.bin<SEPARATOR>50000000", &disk::noise(3, 9 * MIB)]);
+    host.program.event("progress");
+    let ended = host.stopped().with(130);
+    assert_eq!(ended.one("failed")["code"], 130, "{ended}");
+    assert!(ended.named("stored").is_empty() && disk::names(&scene.inbox()).is_empty(), "{ended}");
+}
+
+#[test]
 fn our_sender_delivers_exactly_to_the_tutorials_receiver() {
     let scene = Scene::new();
     let csv = b"1,2,3\n".repeat(1_000);

@@ -18,9 +18,9 @@ use qrdrop::wire::Role;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use common::around::{connect, have};
-use common::disk;
-use common::sealed::{ask, read_response};
+use common::around::{SLOW_DISK, connect, have, say};
+use common::sealed::{ask, read_response, request};
+use common::{Scene, disk};
 
 /// Remembers what it is told; nobody can be asked.
 #[derive(Default)]
@@ -172,6 +172,25 @@ fn what_is_too_large_cut_or_without_a_length_is_not_stored() {
     assert_eq!(read_response(&mut stream).map(|answer| answer.status), Some(201));
     let failed = hosting.left().into_iter().filter(|event| matches!(event, Event::Failed { .. })).count();
     assert_eq!(failed, 1, "the one that was cut");
+}
+
+#[test]
+fn a_receiver_that_leaves_while_it_puts_what_curl_sent_in_place_tells_of_it_and_leaves_nothing_behind() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let mut host = scene.receive().args(["--yes=open", "--curl"]).behind(SLOW_DISK).listening();
+    let target = host.curl_path() + "a.txt";
+    let mut curl = connect(host.address());
+    say(&mut curl, &[&request(host.address(), "PUT", &target, "", b"hello")]);
+    host.program.event_where("all of it", |event| event["event"] == "progress" && event["bytes"] == 5);
+    let ended = host.stopped().with(130);
+    assert_eq!(
+        (ended.one("stored")["name"].as_str(), ended.one("finished")["bytes"].as_u64()),
+        (Some("a.txt"), Some(5))
+    );
+    assert_eq!(disk::names(&scene.inbox()), ["a.txt"]);
 }
 
 #[test]

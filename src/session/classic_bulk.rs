@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,21 +52,29 @@ struct Cut {
     ended: bool,
 }
 
+impl Cut {
+    fn cut(&self) {
+        self.meter.cut.store(true, Ordering::Release);
+        // A socket that the peer has closed already needs no cutting.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
 impl Drop for Cut {
     fn drop(&mut self) {
         // a loop that ended has left the socket as it wants it
         if !self.ended {
-            self.meter.cut.store(true, Ordering::Release);
-            // A socket that the peer has closed already needs no cutting.
-            let _ = self.socket.shutdown(Shutdown::Both);
+            self.cut();
         }
     }
 }
 
-/// Runs `work` with the socket, made blocking and impatient; tells `progress` the bytes so far while they grow.
+/// Runs `work` with the socket, made blocking and impatient; tells `progress` the bytes so far while they grow. At `leave` the
+/// socket is cut, and what comes of the work then is waited for: it may be done already, and is not to leave anything behind.
 pub(super) async fn apart<T: Send + 'static>(
     socket: tokio::net::TcpStream,
     progress: impl Fn(u64),
+    leave: impl Future<Output = ()>,
     work: impl FnOnce(&TcpStream, &Meter) -> Result<T, SessionError> + Send + 'static,
 ) -> Result<T, SessionError> {
     let socket = blocking(socket).map_err(SessionError::Cut)?;
@@ -83,12 +92,14 @@ pub(super) async fn apart<T: Send + 'static>(
     spawned.map_err(SessionError::Cut)?;
     let mut ticks = interval(PROGRESS_EVERY);
     let mut told = 0;
+    let mut leave = pin!(leave);
     loop {
         tokio::select! {
             outcome = &mut outcome => {
                 cut.ended = true;
                 return outcome.map_err(|_| SessionError::broke("something that this program can't handle"))?;
             }
+            () = &mut leave, if !meter.is_cut() => cut.cut(),
             _ = ticks.tick() => {
                 let moved = meter.moved();
                 if moved != told {

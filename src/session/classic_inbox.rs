@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::classic_bulk::{self as bulk, Meter, STEP};
 use super::consent::{Standing, consent, refusal};
 use super::error::SessionError;
-use super::host::Place;
+use super::host::{Place, raised, unless_leaving};
 use super::inbox::{Classic, Inbox, wire_name};
 use crate::classic::{Claim, Repair, Scan};
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer, Way};
@@ -43,22 +44,28 @@ struct Announced {
 
 impl Inbox {
     /// Serves a tutorial sender to the end of its stream.
-    pub(super) async fn serve_classic(&self, arrival: Arrival) -> Result<(), SessionError> {
+    pub(super) async fn serve_classic(
+        &self,
+        arrival: Arrival,
+        leaving: &mut watch::Receiver<bool>,
+    ) -> Result<(), SessionError> {
         let address = arrival.peer;
         if self.rules.classic == Classic::Off {
             let text = "a sender that speaks the tutorial's protocol was turned away by `--classic off`";
             return Err(SessionError::Declined(refusal(RefuseCode::Declined, text)));
         }
         let Arrival { mut stream, pass, head_deadline, .. } = arrival;
-        let announced = timeout_at(head_deadline, read_header(&mut stream)).await;
-        let announced = announced.map_err(|_| SessionError::TooSlow)??;
+        let announced = unless_leaving(leaving, async {
+            timeout_at(head_deadline, read_header(&mut stream)).await.map_err(|_| SessionError::TooSlow)?
+        });
+        let announced = announced.await?;
         pass.promote();
         let peer = Peer { id: address.ip().to_string(), name: String::new(), address, dialect: Dialect::Classic };
         self.host.introduce(peer.clone(), Standing::OPEN.label);
         let transfer = data_encoding::HEXLOWER.encode(&wire_name());
         let offer = offer_of(&transfer, peer, &announced);
         self.host.reporter.tell(Event::Offer(offer.clone()));
-        let place = match self.consent_to_classic(offer, &announced).await {
+        let place = match unless_leaving(leaving, self.consent_to_classic(offer, &announced)).await {
             Ok(place) => place,
             Err(SessionError::Declined(refuse)) => {
                 self.host.reporter.tell(Event::Refused { transfer, reason: refuse.text });
@@ -68,7 +75,7 @@ impl Inbox {
         };
         self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
         let (_, stream) = stream.into_parts();
-        match self.receive_classic(stream, announced, &transfer).await {
+        match self.receive_classic(stream, announced, &transfer, leaving).await {
             Ok(finished) => {
                 place.keep();
                 self.host.reporter.tell(finished);
@@ -102,6 +109,7 @@ impl Inbox {
         stream: tokio::net::TcpStream,
         announced: Announced,
         transfer: &str,
+        leaving: &mut watch::Receiver<bool>,
     ) -> Result<Event, SessionError> {
         let path = RelPath::from(FileName::from_stranger(&announced.name));
         let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: None, holes: 0, modified: None };
@@ -122,7 +130,7 @@ impl Inbox {
             intake.finish()?;
             Ok((placed, hash))
         };
-        let (placed, hash) = bulk::apart(stream, progress, store).await?;
+        let (placed, hash) = bulk::apart(stream, progress, raised(leaving), store).await?;
         self.host.reporter.tell(Event::Stored {
             transfer: transfer.to_owned(),
             name: placed.name.as_str().to_owned(),

@@ -1,5 +1,6 @@
 //! Sending as the tutorial does: the header alone, a pause so that it is read alone, the bytes, the end.
 
+use std::future::pending;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream as Socket};
 use std::sync::Arc;
@@ -100,7 +101,8 @@ impl ClassicSender {
         };
         let brake = self.brake.clone();
         let give = move |socket: &Socket, meter: &Meter| give(&source, bytes, brake.as_deref(), socket, meter);
-        bulk::apart(socket, progress, give).await
+        // Whoever gives it up has nothing here that would stay behind.
+        bulk::apart(socket, progress, pending(), give).await
     }
 }
 

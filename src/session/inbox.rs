@@ -108,8 +108,7 @@ impl Inbox {
         let address = arrival.peer.ip();
         let served = match arrival.dialect {
             Dialect::Web => return Some(Visitor::Plain(arrival)),
-            // Their senders can't be told anything.
-            Dialect::Classic { .. } => unless_leaving(&mut leaving, self.serve_classic(arrival)).await.map(|()| None),
+            Dialect::Classic { .. } => self.serve_classic(arrival, &mut leaving).await.map(|()| None),
             Dialect::Native => self.serve_native(arrival, &mut leaving).await,
         };
         served.unwrap_or_else(|error| {

@@ -138,12 +138,7 @@ impl Put<'_> {
             }
         };
         host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
-        let mut leaving = host.leaving();
-        let stored = tokio::select! {
-            stored = self.store(body) => stored,
-            () = raised(&mut leaving) => Err(SessionError::Interrupted),
-        };
-        match stored {
+        match self.store(body).await {
             Ok((finished, answer)) => {
                 place.keep();
                 host.reporter.tell(finished);
@@ -186,6 +181,7 @@ impl Put<'_> {
         }
     }
 
+    /// Given up when this program leaves, as long as there is something to come: what is there is put in place first.
     async fn store(&self, mut body: Inflow) -> Result<(Event, Answer), SessionError> {
         let started = Instant::now();
         let path = RelPath::from(FileName::from_stranger(&self.name));
@@ -195,8 +191,12 @@ impl Put<'_> {
         let intake = block_in_place(|| folder.begin(vec![entry], if_exists))?;
         let file = intake.open_partial(0)?;
         let (mut hasher, mut told, mut buffer) = (blake3::Hasher::new(), Instant::now(), Vec::with_capacity(BATCH));
+        let mut leaving = self.inbox.host.leaving();
         while body.left() > 0 {
-            let filled = timeout(IDLE, body.fill(&mut buffer, BATCH)).await.map_err(|_| SessionError::Silent)?;
+            let filled = tokio::select! {
+                filled = timeout(IDLE, body.fill(&mut buffer, BATCH)) => filled.map_err(|_| SessionError::Silent)?,
+                () = raised(&mut leaving) => return Err(SessionError::Interrupted),
+            };
             filled.map_err(|_| SessionError::Cut(std::io::ErrorKind::UnexpectedEof.into()))?;
             block_in_place(|| {
                 hasher.update(&buffer);

@@ -123,6 +123,10 @@ pub fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
+/// What goes before a command line to make each sync of a disk take a while.
+pub const SLOW_DISK: [&str; 8] =
+    ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=fsync,fdatasync,syncfs:delay_enter=200000"];
+
 /// Writes each segment when the peer's program has read the one before it. `false` if the peer closed meanwhile.
 #[cfg(target_os = "linux")]
 pub fn say(stream: &mut TcpStream, segments: &[&[u8]]) -> bool {

@@ -235,6 +235,14 @@ impl Host {
         self.links().swap_remove(1)
     }
 
+    /// The one-time path of `--curl`, once it is shown: `/put/CAPABILITY/`.
+    pub fn curl_path(&mut self) -> String {
+        self.program.shows("/put/");
+        let shown = self.program.shown();
+        let rest = shown.split("/put/").nth(1).and_then(|rest| rest.split('/').next());
+        format!("/put/{}/", rest.expect("a path is shown"))
+    }
+
     /// Waits for the end of the transfer that stored something.
     pub fn finishes(&mut self, stored: &Value) {
         let transfer = text(stored, "transfer");
