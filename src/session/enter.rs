@@ -174,34 +174,36 @@ pub(super) async fn enter(
             let theirs: Hello = conn.expect().await?;
             let mut peer = named(&binding.client, address, &theirs);
             let bond = recognise(&host.devices, &binding.client, &theirs, &mut peer)?;
+            let standing = match (bond, standing) {
+                (Bond::Known, Standing::REMEMBERED) => Standing::REMEMBERED,
+                // Whatever it came with: the key says who it is.
+                (Bond::Known, _) => Standing::VERIFIED,
+                (Bond::Lasting | Bond::Passing, standing) => standing,
+            };
+            let (role, holds_room) = (theirs.role, host.room().is_some());
+            // Who has paired for something else is told of already.
+            if role != Role::Joins || host.knows(&binding.client).is_none() {
+                host.introduce(peer.clone(), standing.label);
+            }
+            // The key of a transfer of before says only whose transfer it is. Whoever is greeted comes back for the room as
+            // soon as it hears our hello.
+            if role != Role::Joins && returning.is_none() && holds_room {
+                host.greet(binding.client, standing);
+            }
             let mut ours = hello(host.role, &host.name, &host.devices);
-            if host.room().is_some() {
+            if holds_room {
                 ours.features |= Hello::ROOM;
             }
             conn.send(&ours).await?;
-            Ok((theirs.role, peer, bond))
+            Ok((role, peer, bond, standing))
         });
         hellos.await.unwrap_or(Err(SessionError::TooSlow))
     };
-    let (role, peer, bond) = match unless_leaving(leaving, hellos).await {
+    let (role, peer, bond, standing) = match unless_leaving(leaving, hellos).await {
         Ok(met) => met,
         Err(error) => return Err(part(conn, error).await),
     };
     pass.promote();
-    let standing = match (bond, standing) {
-        (Bond::Known, Standing::REMEMBERED) => Standing::REMEMBERED,
-        // Whatever it came with: the key says who it is.
-        (Bond::Known, _) => Standing::VERIFIED,
-        (Bond::Lasting | Bond::Passing, standing) => standing,
-    };
-    // Who has paired for something else is told of already.
-    if role != Role::Joins || host.knows(&binding.client).is_none() {
-        host.introduce(peer.clone(), standing.label);
-    }
-    // The key of a transfer of before says only whose transfer it is.
-    if role != Role::Joins && returning.is_none() && host.room().is_some() {
-        host.greet(binding.client, standing);
-    }
     Ok(Entrance::Guest(Box::new(Paired { conn, peer, standing, role, bond, binding, lane_secret, returning })))
 }
 
