@@ -39,16 +39,24 @@ impl Bench {
 fn held(limits: Limits, work: impl FnOnce() + Send + 'static) {
     let done = thread::spawn(move || match limits.enforce() {
         Ok(()) => work(),
-        Err(Unheld::Unable) => skipped(),
+        Err(Unheld::Unable) => skipped("this kernel has no Landlock"),
         Err(why) => panic!("{why}"),
     });
     done.join().unwrap();
 }
 
-/// Said where a person sees it: the harness swallows `eprintln!`.
-fn skipped() {
-    let mut screen = io::stderr();
-    writeln!(screen, "SKIPPED: this kernel has no Landlock").unwrap();
+/// Says that a test could not run here: to a person, and to `tests/run`, which counts it.
+fn skipped(why: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(std::env::var_os("QRDROP_REQUIRE_ALL").is_none_or(|all| all != "1"), "{test} can't run here: {why}");
+    // the harness swallows `eprintln!`
+    let mut screen = std::io::stderr();
+    writeln!(screen, "SKIPPED: {why}").unwrap();
+    if let Some(path) = std::env::var_os("QRDROP_SKIPS") {
+        let skips = std::fs::File::options().append(true).create(true).open(path);
+        skips.unwrap().write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
+    }
 }
 
 fn held_to(needs: Needs, work: impl FnOnce() + Send + 'static) {

@@ -76,6 +76,8 @@ fn settings_are_read_from_a_file_or_a_link_up_to_a_mebibyte() {
     fs::write(&settings, [0xff]).unwrap();
     assert!(matches!(read_settings(&settings), Err(StoreError::Unsafe { .. })));
     assert!(read_settings(home.path()).is_err(), "a folder");
+    symlink("round", home.path().join("round")).unwrap();
+    assert!(read_settings(&home.path().join("round")).is_err(), "there is something, and it can't be read");
 }
 
 #[test]

@@ -49,6 +49,30 @@ fn a_folder_is_offered_under_its_name_in_a_fixed_order_with_hidden_and_empty_thi
 }
 
 #[test]
+fn what_stands_in_for_a_file_has_its_own_size_and_identity_and_the_name_and_time_of_that_file() {
+    let bench = Bench::new();
+    let [photo, smaller] = ["photo", "smaller"].map(|name| bench.inbox().join(name));
+    // Of the first all but the end is a hole.
+    let sparse = fs::File::create(&photo).unwrap();
+    sparse.set_len(64 * 1024 * 1024).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", 64 * 1024 * 1024 - 3).unwrap();
+    fs::write(&smaller, "small").unwrap();
+    let link = bench.inbox().join("link");
+    symlink(&photo, &link).unwrap();
+    let entry = only_entry(&link);
+    if entry.holes == 0 {
+        return skipped("no holes here");
+    }
+    let stood_in = entry.with_content_of(&smaller).unwrap();
+    assert_eq!((stood_in.offered.as_str(), stood_in.modified), ("link", entry.modified));
+    assert_eq!((stood_in.bytes, stood_in.holes, &stood_in.path), (5, 0, &entry.path));
+    let (mut content, source) = ([0; 9], stood_in.open().unwrap());
+    assert_eq!((source.read_at(0, &mut content).unwrap(), &content[..5]), (5, &b"small"[..]));
+    source.check_unchanged().unwrap();
+    assert!(entry.with_content_of(&bench.inbox().join("none")).is_err());
+}
+
+#[test]
 fn dots_and_trailing_slashes_are_named_after_the_folder_they_mean() {
     let bench = Bench::new();
     for path in ["outside/.", "outside/", "outside/deep/..", "inbox/../outside"] {

@@ -194,3 +194,26 @@ fn b10_an_unmounted_disk_is_told_and_its_mount_point_stays_empty() {
     assert!(matches!(refused, StoreError::Gone { .. }), "{refused}");
     assert_eq!(names(disk.place.path()), [""; 0]);
 }
+
+#[test]
+fn what_is_forgotten_of_a_partial_file_takes_no_room_and_reads_as_zeros() {
+    let bench = Bench::new();
+    let intake = bench.folder().begin(vec![file(0, "a", 4 * MIB)], IfExists::Rename).unwrap();
+    let partial = intake.open_partial(0).unwrap();
+    partial.append(&[7; 4 * MIB as usize]).unwrap();
+    let area = fs::read_dir(bench.inbox().join(".qrdrop-partial")).unwrap().next().unwrap().unwrap().path();
+    let on_disk = || {
+        let files = fs::read_dir(&area).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+        files.map(|about| std::os::unix::fs::MetadataExt::blocks(&about) * 512).max().unwrap()
+    };
+    let before = on_disk();
+    partial.forget_before(3 * MIB);
+    let mut byte = [1];
+    partial.read_at(3 * MIB - 1, &mut byte).unwrap();
+    if byte != [0] {
+        return skipped("no holes here");
+    }
+    assert!(on_disk() <= before - 3 * MIB, "{} of {before}", on_disk());
+    partial.read_at(3 * MIB, &mut byte).unwrap();
+    assert_eq!(byte, [7]);
+}
