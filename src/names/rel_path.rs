@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use unicase::UniCase;
 use unicode_normalization::UnicodeNormalization;
 
@@ -36,9 +35,7 @@ pub enum NameError {
 }
 
 /// A relative path of safe components, joined by `/`. It cannot leave the folder that it is opened in.
-///
-/// Deserializing checks nothing: only what was serialized in this process may be read again. Everything else is a stranger's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelPath(String);
 
 impl RelPath {
@@ -86,6 +83,11 @@ impl RelPath {
             true => self.with_first_component(&undotted(self.first())),
             false => self,
         }
+    }
+
+    /// The path whose [`as_str`](RelPath::as_str) gave `text` in this process. Checks nothing: everything else is a stranger's.
+    pub(crate) fn from_own(text: String) -> RelPath {
+        RelPath(text)
     }
 
     /// The components, joined by `/`.

@@ -20,6 +20,7 @@ mod growth;
 mod host;
 mod inbox;
 mod lanes;
+mod listed;
 mod lost_lanes;
 mod memory;
 mod offer;

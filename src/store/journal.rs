@@ -329,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_says_anything_is_worth_keeping_when_it_is_opened_again() {
+        let stored = Record::Whole { mark: mark(2), temp: 6, hash: [8; 32], bytes: 4, device: 1, inode: 2 };
+        for (records, is_worth_keeping) in [
+            (vec![], false),
+            (vec![Record::Part { mark: mark(1), temp: 5 }], true),
+            (vec![stored, Record::stored(6, "a")], true),
+        ] {
+            let home = tempfile::tempdir().unwrap();
+            let area = at::open_ambient_dir(home.path()).unwrap();
+            Journal::create(&area, &Keepsake { key: [7; 32], about: "x".into() }).unwrap().add(&records);
+            assert_eq!(Journal::reopen(&area).unwrap().0.is_worth_keeping(), is_worth_keeping, "{records:?}");
+        }
+    }
+
+    #[test]
     fn what_another_process_told_is_to_be_told_again() {
         let whole = Record::Whole { mark: mark(2), temp: 6, hash: [8; 32], bytes: 4, device: 1, inode: 2 };
         let stored = Record::Stored { temp: 6, name: "a".into(), run: RUN.wrapping_add(1) };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::roll::Moment;
 
 /// A time as seconds and nanoseconds; `None` if there is no such number.
 pub fn seconds_of(time: SystemTime) -> Option<(i64, u32)> {
@@ -26,14 +26,14 @@ pub fn time_at((seconds, nanos): (i64, u32)) -> Option<SystemTime> {
     whole?.checked_add(Duration::from_nanos(u64::from(nanos)))
 }
 
-/// For `#[serde(with)]`, which knows no time before 1970 by itself.
-pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
-    time.and_then(seconds_of).serialize(to)
+/// A time as lists say it.
+pub(super) fn stamp(time: SystemTime) -> Option<Moment> {
+    seconds_of(time).map(|(seconds, nanos)| (seconds, i64::from(nanos)))
 }
 
-/// As [`serialize`].
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SystemTime>, D::Error> {
-    Ok(Option::<(i64, u32)>::deserialize(from)?.and_then(time_at))
+/// The time of a stamp.
+pub(super) fn stamped((seconds, nanos): Moment) -> Option<SystemTime> {
+    time_at((seconds, u32::try_from(nanos).ok()?))
 }
 
 #[cfg(test)]

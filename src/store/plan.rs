@@ -5,9 +5,9 @@ use fixedbitset::FixedBitSet;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::moment;
+use super::moment::{stamp, stamped};
 use crate::names::{FileName, RelPath};
-use crate::roll::{Kept, Roll};
+use crate::roll::{Kept, Moment, Record, Roll, Tail, apart, later};
 
 /// Folders of one transfer, declared or implied by files. A list of a million files stays under it, and a hostile one
 /// of deep paths costs no more than some 100 MiB.
@@ -52,16 +52,61 @@ pub struct PlannedEntry {
 }
 
 /// A file that waits to be received.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct PlannedFile {
     pub(super) path: RelPath,
     pub(super) folder: usize,
     pub(super) size: Option<u64>,
     pub(super) has_holes: bool,
-    #[serde(with = "moment")]
     pub(super) modified: Option<SystemTime>,
     /// Bytes of disk that are reserved for it.
     pub(super) charge: u64,
+}
+
+/// The step from one [`PlannedFile`] to the next.
+#[derive(Serialize, Deserialize)]
+pub struct PlannedStep {
+    path: Tail,
+    folder: isize,
+    size: Option<u64>,
+    has_holes: bool,
+    modified: Option<Moment>,
+    charge: u64,
+}
+
+impl Record for Option<PlannedFile> {
+    type Step = Option<PlannedStep>;
+
+    fn step(&self, before: Option<&Self>) -> Option<PlannedStep> {
+        let (path, folder, time) = basis(before);
+        self.as_ref().map(|file| PlannedStep {
+            path: Tail::of(file.path.as_str(), path),
+            folder: file.folder.wrapping_sub(folder) as isize,
+            size: file.size,
+            has_holes: file.has_holes,
+            modified: file.modified.and_then(stamp).map(|stamp| apart(stamp, time)),
+            charge: file.charge,
+        })
+    }
+
+    fn after(before: Option<&Self>, step: Option<PlannedStep>) -> Self {
+        let (path, folder, time) = basis(before);
+        step.map(|step| PlannedFile {
+            path: RelPath::from_own(step.path.after(path)),
+            folder: folder.wrapping_add_signed(step.folder),
+            size: step.size,
+            has_holes: step.has_holes,
+            modified: step.modified.and_then(|since| stamped(later(time, since))),
+            charge: step.charge,
+        })
+    }
+}
+
+/// Of a file, what those after it are told by: path, folder, time.
+fn basis(file: Option<&Option<PlannedFile>>) -> (&str, usize, Moment) {
+    file.and_then(Option::as_ref).map_or(("", 0, (0, 0)), |file| {
+        (file.path.as_str(), file.folder, file.modified.and_then(stamp).unwrap_or_default())
+    })
 }
 
 /// A folder that will be needed. Index 0 is the receive folder itself, and a parent comes before its children.
@@ -231,7 +276,10 @@ mod tests {
 
     fn file(id: u32) -> PlannedFile {
         let path = RelPath::from_stranger(&format!("tree/{id}")).unwrap();
-        PlannedFile { path, folder: TOP, size: Some(u64::from(id)), has_holes: false, modified: None, charge: 4096 }
+        let modified = (!id.is_multiple_of(5)).then(|| stamped((1_700_000_000, i64::from(id % 9))).unwrap());
+        let size = (!id.is_multiple_of(7)).then_some(u64::from(id));
+        let (folder, has_holes, charge) = (id as usize % 3, id.is_multiple_of(4), u64::from(id) * 4096);
+        PlannedFile { path, folder, size, has_holes, modified, charge }
     }
 
     proptest! {
@@ -249,17 +297,16 @@ mod tests {
             for (id, step) in steps {
                 match step {
                     0 => {
-                        prop_assert_eq!(files.take(id).map(|file| file.path), model.remove(&id).map(|file| file.path));
+                        prop_assert_eq!(files.take(id), model.remove(&id));
                     }
                     1 if ids.contains(&id) => {
                         files.put_back(id);
                         model.insert(id, file(id));
                     }
-                    _ => prop_assert_eq!(files.get(id).map(|file| file.size), model.get(&id).map(|file| file.size)),
+                    _ => prop_assert_eq!(files.get(id), model.get(&id).cloned()),
                 }
             }
-            let left: Vec<_> = files.iter().map(|(id, file)| (id, file.path)).collect();
-            prop_assert_eq!(left, model.into_iter().map(|(id, file)| (id, file.path)).collect::<Vec<_>>());
+            prop_assert_eq!(files.iter().collect::<Vec<_>>(), model.into_iter().collect::<Vec<_>>());
             prop_assert!(files.get(u32::MAX).is_none());
         }
     }

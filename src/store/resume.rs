@@ -16,7 +16,7 @@ use super::journal::{Done, Mark, Part, Record, Replayed};
 use super::partial::PartialFile;
 use super::plan::{IfExists, Plan, PlannedFile};
 use crate::names::{FileName, RelPath};
-use crate::roll::Roll;
+use crate::roll::{self, Roll, Tail};
 
 /// What is there of the accepted entries from an earlier attempt. Nothing of it was looked at yet.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub struct HeldPart {
 }
 
 /// A file that was stored, and may have been moved since.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct StoredBefore {
     /// Which entry.
     pub id: u32,
@@ -48,6 +48,38 @@ pub struct StoredBefore {
     pub hash: [u8; 32],
     /// Whether this very process said so.
     pub told: bool,
+}
+
+/// The step from one [`StoredBefore`] to the next.
+#[derive(Serialize, Deserialize)]
+pub struct StoredStep {
+    id: i64,
+    name: Tail,
+    bytes: u64,
+    hash: [u8; 32],
+    told: bool,
+}
+
+impl roll::Record for StoredBefore {
+    type Step = StoredStep;
+
+    fn step(&self, before: Option<&Self>) -> StoredStep {
+        let (id, name) = before.map_or((0, ""), |before| (before.id, before.name.as_str()));
+        StoredStep {
+            id: i64::from(self.id) - i64::from(id),
+            name: Tail::of(self.name.as_str(), name),
+            bytes: self.bytes,
+            hash: self.hash,
+            told: self.told,
+        }
+    }
+
+    fn after(before: Option<&Self>, step: StoredStep) -> Self {
+        let (id, name) = before.map_or((0, ""), |before| (before.id, before.name.as_str()));
+        let StoredStep { bytes, hash, told, .. } = step;
+        let name = RelPath::from_own(step.name.after(name));
+        StoredBefore { id: (i64::from(id) + step.id) as u32, name, bytes, hash, told }
+    }
 }
 
 /// What is left of an earlier attempt, by the entries of this one.
@@ -203,4 +235,25 @@ fn sync_folders<'a>(root: &Root, files: impl Iterator<Item = &'a RelPath>) -> io
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_before_comes_back_from_a_roll_as_it_was() {
+        // The last ids come after greater ones.
+        let ids = || (0..600u32).chain([3, u32::MAX, 0]);
+        let name = |id| RelPath::from_stranger(&format!("tree/{id}")).unwrap();
+        let stored = |id: u32| StoredBefore {
+            id,
+            name: name(id),
+            bytes: u64::from(id) << 3,
+            hash: *blake3::hash(&id.to_le_bytes()).as_bytes(),
+            told: id.is_multiple_of(2),
+        };
+        let roll: Roll<StoredBefore> = ids().map(stored).collect();
+        assert!(roll.iter().map(|kept| format!("{:?}", *kept)).eq(ids().map(|id| format!("{:?}", stored(id)))));
+    }
 }

@@ -10,7 +10,6 @@ use super::at;
 use super::direct::{self, SendError};
 use super::error::{StoreError, shown};
 use super::holes;
-use super::packed::Packed;
 use crate::roll::{Kept, Roll};
 
 /// What a source is.
@@ -50,8 +49,7 @@ impl SourceIdentity {
 }
 
 /// A file or folder that can be sent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(from = "Packed", into = "Packed")]
+#[derive(Debug, Clone)]
 pub struct SourceEntry {
     /// The name it is offered under: `/`-joined, the top level being the name of the given path.
     pub offered: String,

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::tree::Hash;
 use crate::names::RelPath;
-use crate::roll::Roll;
+use crate::roll::{Record, Roll, Tail};
 
 /// A whole file that is there already.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldFile {
     /// Its size in bytes.
     pub bytes: u64,
@@ -18,12 +18,42 @@ pub struct HeldFile {
 }
 
 /// What is told of a file that an earlier attempt has stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Earlier {
     /// Where it was put, below the receive folder.
     pub name: RelPath,
     /// Whether this process has told of it already.
     pub told: bool,
+}
+
+/// The step from one [`HeldFile`] to the next.
+#[derive(Serialize, Deserialize)]
+pub struct HeldStep {
+    bytes: u64,
+    hash: Hash,
+    earlier: Option<(Tail, bool)>,
+}
+
+impl HeldFile {
+    fn name(&self) -> Option<&str> {
+        self.earlier.as_ref().map(|earlier| earlier.name.as_str())
+    }
+}
+
+impl Record for HeldFile {
+    type Step = HeldStep;
+
+    fn step(&self, before: Option<&Self>) -> HeldStep {
+        let name = before.and_then(HeldFile::name).unwrap_or_default();
+        let earlier = self.earlier.as_ref().map(|earlier| (Tail::of(earlier.name.as_str(), name), earlier.told));
+        HeldStep { bytes: self.bytes, hash: self.hash, earlier }
+    }
+
+    fn after(before: Option<&Self>, HeldStep { bytes, hash, earlier }: HeldStep) -> Self {
+        let before = before.and_then(HeldFile::name).unwrap_or_default();
+        let earlier = earlier.map(|(name, told)| Earlier { name: RelPath::from_own(name.after(before)), told });
+        HeldFile { bytes, hash, earlier }
+    }
 }
 
 /// Files that are there already, by the id of their entry.
@@ -63,6 +93,19 @@ mod tests {
 
     fn held(bytes: u64) -> HeldFile {
         HeldFile { bytes, hash: [7; 32], earlier: None }
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_attempt_comes_back_from_a_roll_with_its_name() {
+        let names = [None, Some("a/one"), Some("a/two"), None, Some("b")];
+        let mut files = HeldFiles::default();
+        let all = names.map(|name| {
+            let name = name.map(|name| RelPath::from_stranger(name).unwrap());
+            HeldFile { earlier: name.map(|name| Earlier { told: name.as_str() == "b", name }), ..held(9) }
+        });
+        // Often enough that they are packed.
+        (0..1000).for_each(|id| files.insert(id, all[id as usize % all.len()].clone()));
+        assert!((0..1000).all(|id| files.get(id).as_ref() == Some(&all[id as usize % all.len()])));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub enum EntryKind {
 }
 
 /// A modification time: seconds since 1970 (may be negative) and nanoseconds under 10^9.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modified {
     /// Whole seconds.
     pub seconds: i64,
@@ -74,7 +74,7 @@ pub struct Modified {
 const SPARSE: u8 = 3;
 
 /// One entry; its id is its place in the manifest, from 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// File, folder or text.
     pub kind: EntryKind,
