@@ -13,6 +13,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,6 +126,32 @@ fn make_fifo(path: &Path) {
 /// Whether the rights of files bind this process at all.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether the rights of files bind this process. If they don't, as for root, the test runs in another one that they bind.
+fn bound_by_rights() -> bool {
+    let closed = tempfile::NamedTempFile::new().unwrap();
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(closed.path()).is_err() {
+        return true;
+    }
+    let this = std::thread::current().name().expect("a test has a thread of its name").to_owned();
+    let without = "--bounding-set=-dac_override,-dac_read_search";
+    if std::env::var_os("QRDROP_BOUND").is_some() || !run("setpriv", &[without, "true"]) {
+        skipped("nothing is closed to this user");
+        return false;
+    }
+    let mut bound = std::process::Command::new("setpriv");
+    bound.arg(without).arg(std::env::current_exe().unwrap()).args(["--exact", &this]).env("QRDROP_BOUND", "1");
+    let said = bound.output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && text.contains(" 1 passed"), "{text}");
+    false
+}
+
+/// Whether the program succeeds; its words are dropped.
+fn run(program: &str, arguments: &[&str]) -> bool {
+    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
 /// Says that a test could not run here: to a person, and to `tests/run`, which counts it.

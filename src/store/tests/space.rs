@@ -27,10 +27,6 @@ impl SmallDisk {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> bool {
-    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
-}
-
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         self.unmount();
