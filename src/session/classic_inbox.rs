@@ -55,10 +55,9 @@ impl Inbox {
             return Err(SessionError::Declined(refusal(RefuseCode::Declined, text)));
         }
         let Arrival { mut stream, pass, head_deadline, .. } = arrival;
-        let announced = unless_leaving(leaving, async {
-            timeout_at(head_deadline, read_header(&mut stream)).await.map_err(|_| SessionError::TooSlow)?
-        });
-        let announced = announced.await?;
+        let header =
+            async { timeout_at(head_deadline, read_header(&mut stream)).await.unwrap_or(Err(SessionError::TooSlow)) };
+        let announced = unless_leaving(leaving, header).await?;
         pass.promote();
         let peer = Peer { id: address.ip().to_string(), name: String::new(), address, dialect: Dialect::Classic };
         self.host.introduce(peer.clone(), Standing::OPEN.label);
@@ -67,11 +66,10 @@ impl Inbox {
         self.host.reporter.tell(Event::Offer(offer.clone()));
         let place = match unless_leaving(leaving, self.consent_to_classic(offer, &announced)).await {
             Ok(place) => place,
-            Err(SessionError::Declined(refuse)) => {
-                self.host.reporter.tell(Event::Refused { transfer, reason: refuse.text });
-                return Ok(());
+            Err(error) => {
+                self.host.reporter.tell(Event::Refused { transfer, reason: error.to_string() });
+                return if matches!(error, SessionError::Declined(_)) { Ok(()) } else { Err(error) };
             }
-            Err(error) => return Err(error),
         };
         self.host.reporter.tell(Event::Accepted { transfer: transfer.clone() });
         let (_, stream) = stream.into_parts();
