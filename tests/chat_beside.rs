@@ -253,6 +253,7 @@ fn a_question_about_an_offer_leaves_the_line_that_is_typed_alone() {
     let mut host = scene.receive().args(["--chat", "--name", "Host"]).on_a_terminal().listening();
     let mut ada = joined(&scene, "ada", &scene.at_invite());
     host.program.press("half a sen");
+    host.program.shows("half a sen");
     let mut sender = scene.send(&file).args(["--name", "bob", "--to", &host.http_link()]).start();
     sender.event("offer");
     host.program.shows("a.txt");

@@ -122,6 +122,11 @@ impl Questions {
         self.shown.as_ref().map(|shown| (shown.asked.id, &shown.asked.question))
     }
 
+    /// Whether a question is there that was drawn.
+    pub(super) fn is_drawn(&self) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.open.is_some())
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }

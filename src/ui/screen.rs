@@ -273,7 +273,8 @@ impl Screen {
         if key.kind == KeyEventKind::Release {
             return Effect::None;
         }
-        let typing = self.talk.is_some() && self.questions.current().is_none();
+        // What is not on the screen yet is nothing that a key could be for.
+        let typing = self.talk.is_some() && !self.questions.is_drawn();
         let stops = matches!(key.code, KeyCode::Char('c' | 'z'));
         if key.modifiers.contains(KeyModifiers::CONTROL) && (stops || !typing) {
             // Who wants to leave wants no text.
@@ -285,12 +286,12 @@ impl Screen {
                 _ => Effect::None,
             };
         }
+        if typing {
+            return self.typed(key);
+        }
         if self.questions.current().is_some() {
             self.questions.key(key, now);
             return Effect::None;
-        }
-        if typing {
-            return self.typed(key);
         }
         let alone = !self.hosts();
         if self.deals_with_text(key, alone, now) {

@@ -518,6 +518,22 @@ fn a_locale_without_utf8_gets_ascii() {
 }
 
 #[test]
+fn what_is_typed_before_a_question_is_on_the_screen_goes_to_the_line() {
+    let mut seen = Seen::new(&options(), TERMINAL, SMALL);
+    let (lines, mut said) = tokio::sync::mpsc::channel(8);
+    assert!(seen.screen.talk(lines));
+    seen.press(KeyCode::Char('h'));
+    let _answer = seen.screen.questions.ask(Question::SameCode { peer: peer(1), code: "1".into() }, seen.now);
+    seen.press(KeyCode::Char('y'));
+    seen.paint();
+    seen.press(KeyCode::Char('x'));
+    assert!(seen.screen.questions.current().is_some(), "nothing has answered it");
+    seen.screen.questions.withdraw(0, seen.now);
+    seen.press(KeyCode::Enter);
+    assert_eq!(said.try_recv().as_deref(), Ok("hy"));
+}
+
+#[test]
 fn keys_go_to_the_question_first_then_to_the_host() {
     let mut seen = Seen::new(&options(), TERMINAL, SMALL);
     let (keys, mut pressed) = tokio::sync::mpsc::channel(8);
