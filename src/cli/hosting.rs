@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::invitation::{Invitation, advertise, show_curl, tell_advert};
-use super::args::{Common, Hosting, Ttl};
+use super::args::{Common, Hosting};
+use super::values::Ttl;
 use super::whereabouts::Doors;
 use super::{Failed, made, network, open_devices, shown_name};
 use crate::confine::Errands;

@@ -17,6 +17,7 @@ mod receive;
 mod send;
 mod settings;
 mod target;
+mod values;
 mod whereabouts;
 
 use std::ffi::OsString;

@@ -293,8 +293,8 @@ mod tests {
         assert!(parsed(text, &["list"]).common.json);
         let receive = receive(text, &[]);
         assert_eq!((receive.max_size, receive.hosting.port), (Some(2_000_000_000), Some(5001)));
-        assert_eq!(receive.hosting.yes, Some(super::super::args::Yes::Verified));
-        assert_eq!(parsed(text, &["send", "a"]).common.color, super::super::args::Color::Never);
+        assert_eq!(receive.hosting.yes, Some(super::super::values::Yes::Verified));
+        assert_eq!(parsed(text, &["send", "a"]).common.color, super::super::values::Color::Never);
     }
 
     #[test]
