@@ -19,8 +19,13 @@ fn b09_a_folder_that_can_not_be_written_is_refused_at_the_start() {
         return;
     }
     let bench = Bench::new();
-    fs::set_permissions(bench.inbox(), fs::Permissions::from_mode(0o555)).unwrap();
-    assert!(matches!(Folder::open(&bench.inbox()), Err(StoreError::Denied { .. })));
+    // What is there of another receiver can be written, and the folder still can't.
+    for partial in [None, Some(bench.inbox().join(".qrdrop-partial"))] {
+        partial.into_iter().for_each(|partial| fs::create_dir(partial).unwrap());
+        fs::set_permissions(bench.inbox(), fs::Permissions::from_mode(0o555)).unwrap();
+        assert!(matches!(Folder::open(&bench.inbox()), Err(StoreError::Denied { .. })));
+        fs::set_permissions(bench.inbox(), fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 #[test]
