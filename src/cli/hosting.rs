@@ -209,6 +209,10 @@ impl<'a> Door<'a> {
         let under_way = host.under_way() > 0;
         ui.hide();
         host.leave().await;
+        // What came of a transfer may have been told just before.
+        while let Ok(ended) = attending.endings.try_recv() {
+            attending.outcomes.add::<()>(&ended);
+        }
         if let Some(advert) = attending.advert.take() {
             advert.shutdown().await;
         }

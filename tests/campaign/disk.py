@@ -167,3 +167,5 @@ class Mounted:
 
     def __exit__(self, *_):
         insist("umount", self.folder)
+        # As long as a copy of the mount lasts, another image in this file would be seen as this file system.
+        insist("sh", "-c", 'test -z "$(losetup -j "$0")"', self.image)
