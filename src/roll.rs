@@ -19,6 +19,9 @@ use zstd::bulk::{Compressor, Decompressor};
 /// Records that are packed together: enough that they have much in common, few enough that reading one of them is cheap.
 const BLOCK: usize = 256;
 
+/// Blocks whose bytes are kept together.
+const RUN: usize = 64;
+
 /// Blocks that are kept unpacked: as many as the lanes of one transfer are at, and a few that come late.
 const UNPACKED: usize = 8;
 
@@ -76,7 +79,11 @@ pub fn later(before: Moment, step: Moment) -> Moment {
 
 /// An append-only list. Its memory is that of what its records do not have in common, and of some thousand of them.
 pub struct Roll<T> {
-    packed: Vec<Box<[u8]>>,
+    /// The full blocks, [`RUN`] of them behind each other: an allocation for each would scatter them among what comes and goes
+    /// meanwhile, and one for all of them be moved again and again.
+    packed: Vec<Vec<u8>>,
+    /// Where each of them ends in its run.
+    ends: Vec<usize>,
     /// Those after the last full block.
     rest: Arc<Vec<T>>,
     /// Blocks by number, the one that was asked for last at the end.
@@ -95,16 +102,22 @@ impl<T> fmt::Debug for Roll<T> {
     }
 }
 
+impl<T: Record + PartialEq> PartialEq for Roll<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().zip(other.iter()).all(|(one, other)| *one == *other)
+    }
+}
+
 impl<T> Default for Roll<T> {
     fn default() -> Self {
-        Roll { packed: Vec::new(), rest: Arc::default(), unpacked: Mutex::default() }
+        Roll { packed: Vec::new(), ends: Vec::new(), rest: Arc::default(), unpacked: Mutex::default() }
     }
 }
 
 impl<T> Roll<T> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.packed.len() * BLOCK + self.rest.len()
+        self.ends.len() * BLOCK + self.rest.len()
     }
 
     /// Whether there is none.
@@ -122,7 +135,12 @@ impl<T: Record> Roll<T> {
         let rest = Arc::make_mut(&mut self.rest);
         rest.push(record);
         if rest.len() == BLOCK {
-            self.packed.push(pack(rest));
+            if self.ends.len().is_multiple_of(RUN) {
+                self.packed.push(Vec::new());
+            }
+            let run = self.packed.last_mut().expect("the first block begins one");
+            pack(rest, run);
+            self.ends.push(run.len());
             rest.clear();
         }
     }
@@ -130,16 +148,21 @@ impl<T: Record> Roll<T> {
     /// The record at this place.
     pub fn get(&self, place: usize) -> Option<Kept<T>> {
         let (number, at) = (place / BLOCK, place % BLOCK);
-        let block = if number < self.packed.len() { self.block(number) } else { Arc::clone(&self.rest) };
-        (number <= self.packed.len() && at < block.len()).then_some(Kept { block, at })
+        let block = if number < self.ends.len() { self.block(number) } else { Arc::clone(&self.rest) };
+        (number <= self.ends.len() && at < block.len()).then_some(Kept { block, at })
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = Kept<T>> {
-        let blocks = self.packed.iter().map(|packed| Arc::new(unpack(packed)));
+        let blocks = (0..self.ends.len()).map(|number| Arc::new(unpack(self.packed(number))));
         blocks
             .chain([Arc::clone(&self.rest)])
             .flat_map(|block| (0..block.len()).map(move |at| Kept { block: Arc::clone(&block), at }))
+    }
+
+    fn packed(&self, number: usize) -> &[u8] {
+        let start = if number.is_multiple_of(RUN) { 0 } else { self.ends[number - 1] };
+        &self.packed[number / RUN][start..self.ends[number]]
     }
 
     fn block(&self, number: usize) -> Arc<Vec<T>> {
@@ -153,7 +176,7 @@ impl<T: Record> Roll<T> {
         }
         // Others need not wait; two that want the same one unpack it twice.
         drop(unpacked);
-        let block = Arc::new(unpack(&self.packed[number]));
+        let block = Arc::new(unpack(self.packed(number)));
         let mut unpacked = lock();
         if unpacked.len() == UNPACKED {
             unpacked.pop_front();
@@ -177,6 +200,67 @@ impl<T: Record> FromIterator<T> for Roll<T> {
     }
 }
 
+/// Records of some of many ids, packed as in a [`Roll`]. Cheap where ids ascend with places.
+pub struct ById<T> {
+    records: Roll<T>,
+    /// Ids, ascending, and the place of the record of each.
+    places: Vec<(u32, u32)>,
+}
+
+impl<T> fmt::Debug for ById<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ids in {:?}", self.places.len(), self.records)
+    }
+}
+
+impl<T> Default for ById<T> {
+    fn default() -> Self {
+        ById::from(Roll::default())
+    }
+}
+
+/// None of the records has an id yet.
+impl<T> From<Roll<T>> for ById<T> {
+    fn from(records: Roll<T>) -> Self {
+        ById { records, places: Vec::new() }
+    }
+}
+
+impl<T> ById<T> {
+    /// The ids that have a record, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.places.iter().map(|(id, _)| *id)
+    }
+
+    /// Gives an id to the record at a place; one that had it has none any more.
+    pub fn assign(&mut self, id: u32, place: u32) {
+        match self.places.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(at) => self.places[at].1 = place,
+            Err(at) => self.places.insert(at, (id, place)),
+        }
+    }
+}
+
+impl<T: Record> ById<T> {
+    /// Adds the record of an id, in place of one that it has already.
+    pub fn insert(&mut self, id: u32, record: T) {
+        let place = self.records.len() as u32;
+        self.records.push(record);
+        self.assign(id, place);
+    }
+
+    /// The record of an id.
+    pub fn get(&self, id: u32) -> Option<Kept<T>> {
+        let at = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.records.get(self.places[at].1 as usize)
+    }
+
+    /// All that have an id, by ascending ids.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Kept<T>)> {
+        self.places.iter().filter_map(|(id, place)| Some((*id, self.records.get(*place as usize)?)))
+    }
+}
+
 impl<T> Deref for Kept<T> {
     type Target = T;
 
@@ -197,16 +281,15 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::new().expect("there is memory for its tables"));
 }
 
-/// The length, then zstd of the steps.
-fn pack<T: Record>(records: &[T]) -> Box<[u8]> {
+/// Appends the length, then zstd of the steps.
+fn pack<T: Record>(records: &[T], packed: &mut Vec<u8>) {
     let before = iter::once(None).chain(records.iter().map(Some));
     let steps: Vec<T::Step> = records.iter().zip(before).map(|(record, before)| record.step(before)).collect();
     let plain = postcard::to_allocvec(&steps).expect("a buffer takes all that can be serialized");
-    let mut packed =
-        u32::try_from(plain.len()).expect("the caps of the wire are far below that").to_le_bytes().to_vec();
+    let len = u32::try_from(plain.len()).expect("the caps of the wire are far below that");
     let squeezed = COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(&plain));
+    packed.extend_from_slice(&len.to_le_bytes());
     packed.extend(squeezed.expect("its buffer is as large as it gets"));
-    packed.into_boxed_slice()
 }
 
 fn unpack<T: Record>(packed: &[u8]) -> Vec<T> {
@@ -268,7 +351,7 @@ mod tests {
 
     #[test]
     fn every_record_is_at_its_place_whatever_the_number_of_blocks() {
-        for count in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 20 * BLOCK + 7] {
+        for count in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 20 * BLOCK + 7, RUN * BLOCK, RUN * BLOCK + 1, 130 * BLOCK] {
             let roll: Roll<String> = (0..count).map(name).collect();
             assert_eq!(roll.len(), count);
             assert!(roll.iter().map(|kept| kept.clone().to_string()).eq((0..count).map(name)), "{count} in order");
@@ -293,9 +376,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_record_of_an_id_counts_and_ids_ascend() {
+        let mut some: ById<String> = ById::from((0..1000).map(name).collect::<Roll<_>>());
+        [(7, 3), (5, 999), (900, 0)].into_iter().for_each(|(id, place)| some.assign(id, place));
+        some.insert(6, "new".to_owned());
+        some.insert(5, "newer".to_owned());
+        let all: Vec<_> = some.iter().map(|(id, record)| (id, record.clone().to_string())).collect();
+        assert_eq!(all, [(5, "newer".to_owned()), (6, "new".to_owned()), (7, name(3)), (900, name(0))]);
+        assert!(some.ids().eq([5, 6, 7, 900]));
+        assert_eq!(some.get(900).as_deref(), Some(&name(0)));
+        assert!(some.get(0).is_none(), "no record has that id");
+    }
+
+    #[test]
     fn a_hundred_thousand_names_take_a_few_bytes_each() {
         let roll: Roll<String> = (0..100_000).map(name).collect();
-        let bytes: usize = roll.packed.iter().map(|packed| packed.len()).sum();
+        let bytes: usize = roll.packed.iter().map(Vec::len).sum();
         assert!(bytes < 250_000, "{bytes} bytes");
         assert!(
             roll.iter().count() == 100_000 && roll.unpacked.lock().unwrap().is_empty(),

@@ -8,7 +8,7 @@ use super::returning::Ticket;
 use crate::events::{ENTRIES_TOLD, EntryKind as ToldKind, OfferedEntry};
 use crate::names::{RelPath, human_bytes, inert};
 use crate::roll::Roll;
-use crate::store::{PlannedEntry, PlannedKind, SourceKind, seconds_of, time_at};
+use crate::store::{Listing, PlannedEntry, PlannedKind, SourceKind, seconds_of, time_at};
 use crate::transfer::{Source, Sources};
 use crate::wire::{
     CHUNK_LEN, Entry, EntryKind, Message, Modified, Offer, OfferEnd, Page, Refuse, RefuseCode, Run, SCREEN_CAP,
@@ -126,17 +126,26 @@ impl Unfrozen {
 /// The entries that the store is to expect: each has a name that stays in the folder.
 pub(super) struct Expected(Arc<Roll<Entry>>);
 
-impl Expected {
-    /// In the order of their ids.
-    pub(super) fn entries(&self) -> impl Iterator<Item = PlannedEntry> {
-        let entries = self.0.iter().enumerate().filter(|(_, entry)| entry.kind != EntryKind::Text);
-        entries.map(|(id, entry)| {
-            let path = RelPath::from_stranger(&entry.path).expect("`Unfrozen::add` has read it").top_level();
-            let kind = if entry.kind == EntryKind::Folder { PlannedKind::Folder } else { PlannedKind::File };
-            let modified = entry.modified.and_then(|modified| time_at((modified.seconds, modified.nanos)));
-            PlannedEntry { id: id as u32, path, kind, size: entry.size, holes: entry.holes, modified }
-        })
+impl Listing for Expected {
+    fn entries(&self) -> Box<dyn Iterator<Item = PlannedEntry> + '_> {
+        Box::new((0..).zip(self.0.iter()).filter_map(|(id, entry)| planned(id, &entry)))
     }
+
+    fn entry(&self, id: u32) -> Option<PlannedEntry> {
+        planned(id, &*self.0.get(id as usize)?)
+    }
+}
+
+/// What is to be expected of an entry; nothing of a text.
+fn planned(id: u32, entry: &Entry) -> Option<PlannedEntry> {
+    let kind = match entry.kind {
+        EntryKind::File => PlannedKind::File,
+        EntryKind::Folder => PlannedKind::Folder,
+        EntryKind::Text => return None,
+    };
+    let path = RelPath::from_stranger(&entry.path).expect("`Unfrozen::add` has read it").top_level();
+    let modified = entry.modified.and_then(|modified| time_at((modified.seconds, modified.nanos)));
+    Some(PlannedEntry { id, path, kind, size: entry.size, holes: entry.holes, modified })
 }
 
 impl Manifest {
@@ -236,21 +245,21 @@ pub(super) fn verdicts(entries: u32, special: impl Iterator<Item = (u32, Verdict
 /// Verdicts as they arrive; together they must cover every entry once, in order.
 #[derive(Default)]
 pub(super) struct Judged {
-    runs: Vec<Run>,
+    pages: Vec<Vec<Run>>,
     /// Entries that are covered.
     count: u32,
 }
 
 impl Judged {
     pub(super) fn add(&mut self, runs: Vec<Run>, entries: usize) -> Result<(), SessionError> {
-        for run in runs {
+        for run in &runs {
             let end = run.first as usize + run.count as usize;
             if run.first != self.count || end > entries {
                 return Err(SessionError::broke("verdicts that don't follow each other"));
             }
             self.count += run.count;
-            self.runs.push(run);
         }
+        self.pages.push(runs);
         Ok(())
     }
 
@@ -259,7 +268,7 @@ impl Judged {
         if self.count as usize != sources.count() {
             return Err(SessionError::broke("verdicts on a part only"));
         }
-        let judgement = Judgement(self.runs);
+        let judgement = Judgement(self.pages);
         let is_beyond = |(id, verdict): (u32, &Verdict)| match verdict {
             Verdict::Leave | Verdict::Take => false,
             Verdict::Have(_) | Verdict::Stored(_) => !matches!(sources.get(id), Source::Entry(_)),
@@ -277,19 +286,20 @@ impl Judged {
     }
 }
 
-/// A verdict on every entry, as runs that follow each other.
+/// A verdict on every entry, as runs that follow each other, in the pages that they came in.
 #[derive(Debug)]
-pub(super) struct Judgement(Vec<Run>);
+pub(super) struct Judgement(Vec<Vec<Run>>);
 
 impl Judgement {
-    /// Every entry with its verdict, in order.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Verdict)> {
-        self.0.iter().flat_map(|run| (run.first..run.first + run.count).map(|id| (id, &run.verdict)))
+    /// Every entry with its verdict, in order. A page goes when it was read: there may be a million verdicts.
+    pub(super) fn into_all(self) -> impl Iterator<Item = (u32, Verdict)> {
+        let runs = self.0.into_iter().flatten();
+        runs.flat_map(|run| (run.first..run.first + run.count).map(move |id| (id, run.verdict.clone())))
     }
 
     /// The entries that stand alone with theirs: of which the receiver has something.
     pub(super) fn special(&self) -> impl Iterator<Item = (u32, &Verdict)> {
-        let special = self.0.iter().filter(|run| !matches!(run.verdict, Verdict::Leave | Verdict::Take));
+        let special = self.0.iter().flatten().filter(|run| !matches!(run.verdict, Verdict::Leave | Verdict::Take));
         special.map(|run| (run.first, &run.verdict))
     }
 }

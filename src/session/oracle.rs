@@ -4,6 +4,7 @@ use super::devices::Known;
 use super::memory::{read_ticket, ticket_bytes};
 use super::offer::{Judged, Unfrozen};
 use crate::names;
+use crate::store::Listing;
 use crate::wire::{Message, Offer, OfferEnd, Page, Verdicts};
 
 /// What an announcement says that is not so.
@@ -48,7 +49,7 @@ pub fn offer(bytes: &[u8]) {
     let Ok(manifest) = frozen else { return };
     let (files, told, left_out) = manifest.told();
     assert_eq!((files as usize, told.len() as u64 + left_out), (manifest.count(), entries().count() as u64));
-    for planned in manifest.expected().iter().flat_map(|expected| expected.entries()) {
+    for planned in manifest.expected().iter().flat_map(Listing::entries) {
         assert!(!planned.path.as_str().starts_with('.'));
         planned.path.components().for_each(names::oracle::safe_component);
         assert!(planned.holes <= planned.size.unwrap_or(0));

@@ -147,7 +147,7 @@ impl Outbox {
         let address = guest.peer.address.ip();
         self.host.reporter.tell(Event::Accepted { transfer: parcel.transfer.clone() });
         self.host.befriend(&guest, place.consent()).await;
-        let sent = unless_leaving(leaving, self.send(&mut guest, &parcel, &verdicts, &go)).await;
+        let sent = unless_leaving(leaving, self.send(&mut guest, &parcel, verdicts, &go)).await;
         let result = match &sent {
             Ok(sending) => sending.result(),
             Err(error) => Err(error.failure()),
@@ -224,7 +224,7 @@ impl Outbox {
         &self,
         guest: &mut Guest,
         parcel: &'a Parcel<'a>,
-        verdicts: &Judgement,
+        verdicts: Judgement,
         go: &Go,
     ) -> Result<Sending<'a>, SessionError> {
         let mut sending = Sending::new(parcel, guest.standing.label, verdicts);

@@ -17,7 +17,7 @@ use super::offer::{Manifest, Unfrozen, verdicts};
 use super::there::{There, held};
 use crate::events::{Event, Label, Offer as Told, Peer, Reporter};
 use crate::names::{human_bytes, inert};
-use crate::store::{Folder, IfExists, Intake, Keepsake, Placed, StoreError};
+use crate::store::{Folder, IfExists, Intake, Keepsake, Listing, Placed, StoreError};
 use crate::transfer::{Hash, HeldFiles, Incoming, Outcome, Outlet};
 use crate::wire::{
     self, Finished, Go, Kind, LaneLost, NotStored, Offer, OfferEnd, Ping, RefuseCode, STORED_CAP, Stored, StoredItem,
@@ -157,8 +157,8 @@ impl<'a> Receiving<'a> {
             let held =
                 if if_exists == IfExists::Skip { held(&folder, expected.entries()) } else { HeldFiles::default() };
             let intake = match keep {
-                Some(keep) => folder.go_on(expected.entries(), if_exists, &keep)?,
-                None => folder.begin(expected.entries(), if_exists)?,
+                Some(keep) => folder.go_on(expected, if_exists, &keep)?,
+                None => folder.begin(expected, if_exists)?,
             };
             let there = There::look(&intake, held, |id| entries.get(id as usize)?.size);
             Ok::<_, StoreError>((intake, there))

@@ -174,7 +174,7 @@ impl Sender {
             attempt.claim = visit.paired.conn.attentive_during(async { Ok(kept.await) }).await?.ok().flatten();
         }
         attempt.accepted = true;
-        let mut sending = Sending::new(parcel, label, &verdicts);
+        let mut sending = Sending::new(parcel, label, verdicts);
         let growing = match sending.lanes() {
             Some(running) => {
                 Some(visit.dial_lanes(&self.identity, go.session, running, go.lanes.min(self.lanes)).await?)

@@ -45,25 +45,26 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(parcel: &'a Parcel<'a>, label: Label, judgement: &Judgement) -> Self {
+    pub(super) fn new(parcel: &'a Parcel<'a>, label: Label, judgement: Judgement) -> Self {
         let sources = parcel.sources;
         let started = *parcel.started.get_or_init(Instant::now);
         let mut awaited = FixedBitSet::with_capacity(sources.count());
         let (mut left, mut total) = (0, Some(0u64));
-        let wanted = judgement.all().zip(sources.iter()).filter(|((_, verdict), source)| {
-            let is_left = **verdict == Verdict::Leave;
+        let resumed = judgement.special().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
+        let resumed = resumed.map(|(id, _)| id).collect();
+        let wanted = judgement.into_all().zip(sources.iter()).filter(|((_, verdict), source)| {
+            let is_left = *verdict == Verdict::Leave;
             left += usize::from(is_left);
             source.has_content() && !is_left
         });
         let wanted = wanted.map(|((id, verdict), source)| {
             awaited.insert(id as usize);
             total = total.and_then(|total| total.checked_add(source.size()?));
-            (id, verdict.clone())
+            (id, verdict)
         });
         let (acknowledged, manner) = (Arc::clone(&parcel.acknowledged), parcel.manner.clone());
         let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, acknowledged, manner));
-        let resumed = judgement.special().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
-        let (resumed, pending) = (resumed.map(|(id, _)| id).collect(), awaited.count_ones(..));
+        let pending = awaited.count_ones(..);
         Sending {
             parcel,
             label,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::store::{Folder, HeldPart, Intake, PlannedEntry, PlannedKind};
-use crate::transfer::{Earlier, HeldFile, HeldFiles, Incoming, Recalled};
+use crate::transfer::{HeldFiles, Incoming, Recalled};
 use crate::wire::{CHUNK_LEN, Verdict};
 
 /// The planned files that may be there already: those whose size is the same.
@@ -17,7 +17,7 @@ pub(super) fn held(folder: &Folder, plan: impl Iterator<Item = PlannedEntry>) ->
         // A file that can't be read is not the same for all we know.
         if hasher.update_reader(existing.file).is_ok() {
             let hash = *hasher.finalize().as_bytes();
-            same_size.insert(entry.id, HeldFile { bytes: existing.bytes, hash, earlier: None });
+            same_size.insert(entry.id, existing.bytes, hash);
         }
     }
     same_size
@@ -34,13 +34,9 @@ pub(super) struct There {
 
 impl There {
     /// What the intake has, and, if they are to be skipped, files of the same name: the `whole` ones.
-    pub(super) fn look(intake: &Intake, mut whole: HeldFiles, sizes: impl Fn(u32) -> Option<u64>) -> There {
+    pub(super) fn look(intake: &Intake, whole: HeldFiles, sizes: impl Fn(u32) -> Option<u64>) -> There {
         let held = intake.take_held();
-        for stored in held.stored.iter() {
-            let (bytes, hash) = (stored.bytes, stored.hash);
-            let earlier = Some(Earlier { name: stored.name.clone(), told: stored.told });
-            whole.insert(stored.id, HeldFile { bytes, hash, earlier });
-        }
+        let whole = whole.with_stored(held.stored);
         let mut parts = BTreeMap::new();
         for HeldPart { file, chunks } in held.parts {
             let id = file.id();

@@ -11,7 +11,7 @@ use super::at::{self, Node};
 use super::error::{StoreError, shown};
 use super::intake::Intake;
 use super::journal::Keepsake;
-use super::plan::{IfExists, Plan, PlannedEntry};
+use super::plan::{IfExists, Listing, Plan};
 use super::resume::Left;
 use super::taken::Taken;
 use crate::names::RelPath;
@@ -103,12 +103,8 @@ impl Folder {
     ///
     /// # Errors
     /// The list contradicts itself, its sizes do not fit, or the folder is gone or unwritable.
-    pub fn begin(
-        self: &Arc<Self>,
-        entries: impl IntoIterator<Item = PlannedEntry>,
-        if_exists: IfExists,
-    ) -> Result<Intake, StoreError> {
-        self.plan(entries, if_exists, None)
+    pub fn begin(self: &Arc<Self>, listing: impl Listing + 'static, if_exists: IfExists) -> Result<Intake, StoreError> {
+        self.plan(listing, if_exists, None)
     }
 
     /// As [`Folder::begin`], for a transfer that can be continued when it ends early: this goes on with what an earlier
@@ -118,22 +114,22 @@ impl Folder {
     /// As there.
     pub fn go_on(
         self: &Arc<Self>,
-        entries: impl IntoIterator<Item = PlannedEntry>,
+        listing: impl Listing + 'static,
         if_exists: IfExists,
         keep: &Keepsake,
     ) -> Result<Intake, StoreError> {
-        self.plan(entries, if_exists, Some(keep))
+        self.plan(listing, if_exists, Some(keep))
     }
 
     fn plan(
         self: &Arc<Self>,
-        entries: impl IntoIterator<Item = PlannedEntry>,
+        listing: impl Listing + 'static,
         if_exists: IfExists,
         keep: Option<&Keepsake>,
     ) -> Result<Intake, StoreError> {
         let root = self.current()?;
         let block = self.space_of(&root)?.map_or(1, |space| space.block);
-        let mut plan = Plan::new(entries, block)?;
+        let mut plan = Plan::new(listing, block)?;
         let earlier = keep.and_then(|keep| Area::reopen(&root.dir, &keep.key)).map(|(area, replayed)| {
             let left = Left::find(&area, &root, &plan, if_exists, replayed);
             (area, left)
@@ -141,7 +137,7 @@ impl Folder {
         let mut on_disk = 0;
         if let Some((_, left)) = &earlier {
             on_disk = left.parts.iter().map(|part| part.on_disk).sum();
-            left.stored.iter().for_each(|stored| plan.uncharge(stored.id));
+            left.stored.ids().for_each(|id| plan.uncharge(id));
         }
         let claim = self.claim(&root, plan.charge - on_disk)?;
         let (area, left) = match earlier {

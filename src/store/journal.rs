@@ -3,7 +3,7 @@
 //! It is written without a sync: what it says of a partial file is checked against the file before it is believed, and
 //! what it says of a stored one is said after that one survives a power cut. A torn last line is cut off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::at::{self, Node};
 use super::folder::locked;
 use super::plan::PlannedFile;
+use super::resume::StoredBefore;
+use crate::names::RelPath;
+use crate::roll::Roll;
 
 /// Its name in the area of the transfer.
 pub(super) const JOURNAL: &str = "journal";
@@ -114,25 +117,57 @@ pub(super) struct Part {
     pub(super) chunks: HashMap<u32, [u8; 32]>,
 }
 
-/// A file that was whole.
+/// A file that was whole, and is not known to have got its final name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Done {
-    pub(super) temp: u64,
+    pub(super) mark: Mark,
     pub(super) hash: [u8; 32],
     pub(super) bytes: u64,
     pub(super) node: Node,
-    /// Its final path below the receive folder, if it is known to have got one.
-    pub(super) name: Option<String>,
-    /// Whether that was said by this very process.
-    pub(super) told: bool,
+}
+
+/// The files that are in place, of which there may be a million.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct StoredFiles {
+    files: Roll<StoredBefore>,
+    /// The place of the last one of a mark.
+    last: HashMap<Mark, u32>,
+    /// By place: the place of the one of the same mark before it, or its own.
+    before: Vec<u32>,
+}
+
+impl StoredFiles {
+    fn push(&mut self, mark: Mark, file: StoredBefore) {
+        let place = self.before.len() as u32;
+        self.before.push(self.last.insert(mark, place).unwrap_or(place));
+        self.files.push(file);
+    }
+
+    /// Takes one of that mark; its place.
+    pub(super) fn take(&mut self, mark: &Mark) -> Option<u32> {
+        let last = self.last.get_mut(mark)?;
+        let (place, before) = (*last, self.before[*last as usize]);
+        *last = before;
+        if before == place {
+            self.last.remove(mark);
+        }
+        Some(place)
+    }
+
+    /// All of them, by place.
+    pub(super) fn into_files(self) -> Roll<StoredBefore> {
+        self.files
+    }
 }
 
 /// What a journal says in all.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Replayed {
     pub(super) keepsake: Option<Keepsake>,
     pub(super) parts: HashMap<Mark, Vec<Part>>,
-    pub(super) done: HashMap<Mark, Vec<Done>>,
+    pub(super) stored: StoredFiles,
+    /// By the number of their partial file.
+    pub(super) unsaid: BTreeMap<u64, Done>,
     /// By the path that they were offered under: final path, node.
     pub(super) folders: HashMap<String, (String, Node)>,
     /// Bytes up to the last line that makes sense.
@@ -143,7 +178,7 @@ impl Replayed {
     /// Reads a journal until its end, or until a line makes no sense.
     pub(super) fn read(bytes: impl Read) -> io::Result<Replayed> {
         let (mut replayed, mut reader, mut line) = (Replayed::default(), BufReader::new(bytes), Vec::new());
-        let (mut part_of, mut done_of) = (HashMap::new(), HashMap::new());
+        let mut part_of = HashMap::new();
         loop {
             line.clear();
             (&mut reader).take(LINE_CAP).read_until(b'\n', &mut line)?;
@@ -151,20 +186,24 @@ impl Replayed {
                 return Ok(replayed);
             }
             let Ok(record) = serde_json::from_slice(&line) else { return Ok(replayed) };
-            if !replayed.apply(record, &mut part_of, &mut done_of) {
+            if !replayed.apply(record, &mut part_of) {
                 return Ok(replayed);
             }
             replayed.len += line.len() as u64;
         }
     }
 
-    /// The partial files that it speaks of.
+    /// The partial files that may be there by what it says.
     pub(super) fn temps(&self) -> impl Iterator<Item = u64> {
-        let parts = self.parts.values().flatten().map(|part| part.temp);
-        parts.chain(self.done.values().flatten().map(|done| done.temp))
+        self.parts.values().flatten().map(|part| part.temp).chain(self.unsaid.keys().copied())
     }
 
-    fn apply(&mut self, record: Record, part_of: &mut HashMap<u64, Mark>, done_of: &mut HashMap<u64, Mark>) -> bool {
+    /// Whether it says anything of a file.
+    fn says_something(&self) -> bool {
+        !(self.parts.is_empty() && self.stored.last.is_empty() && self.unsaid.is_empty())
+    }
+
+    fn apply(&mut self, record: Record, part_of: &mut HashMap<u64, Mark>) -> bool {
         match record {
             Record::Head { version, key, about } => {
                 let first = version == VERSION && self.keepsake.is_none();
@@ -186,17 +225,13 @@ impl Replayed {
                 }
             }
             Record::Whole { mark, temp, hash, bytes, device, inode } => {
-                let node = Node { device, inode };
-                if done_of.insert(temp, mark).is_none() {
-                    let done = Done { temp, hash, bytes, node, name: None, told: false };
-                    // nearly always the only one, of maybe a million
-                    self.done.entry(mark).or_insert_with(|| Vec::with_capacity(1)).push(done);
-                }
+                self.unsaid.insert(temp, Done { mark, hash, bytes, node: Node { device, inode } });
             }
             Record::Stored { temp, name, run } => {
-                let done = done_of.get(&temp).and_then(|mark| self.done.get_mut(mark));
-                if let Some(done) = done.and_then(|done| done.iter_mut().find(|done| done.temp == temp)) {
-                    (done.name, done.told) = (Some(name), run == *RUN);
+                // One whose name makes no sense is sent again.
+                if let (Some(done), Ok(name)) = (self.unsaid.remove(&temp), RelPath::from_stranger(&name)) {
+                    let Done { mark, hash, bytes, .. } = done;
+                    self.stored.push(mark, StoredBefore { name, bytes, hash, told: run == *RUN });
                 }
             }
             Record::Folder { offered, name, device, inode } => {
@@ -232,7 +267,7 @@ impl Journal {
         let replayed = Replayed::read(&file)?;
         file.set_len(replayed.len)?;
         io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
-        let says_something = AtomicBool::new(!replayed.parts.is_empty() || !replayed.done.is_empty());
+        let says_something = AtomicBool::new(replayed.says_something());
         Ok((Journal { file: Mutex::new(file), says_something, broken: AtomicBool::new(false) }, replayed))
     }
 
@@ -302,6 +337,10 @@ mod tests {
         Mark([byte; 16])
     }
 
+    fn in_place(name: &str, told: bool) -> StoredBefore {
+        StoredBefore { name: RelPath::from_stranger(name).unwrap(), bytes: 4, hash: [8; 32], told }
+    }
+
     fn lines(records: &[Record]) -> Vec<u8> {
         let mut bytes = format!("{HEAD}\n").into_bytes();
         for record in records {
@@ -318,13 +357,15 @@ mod tests {
             Record::Chunk { temp: 5, chunk: 3, value: [9; 32] },
             Record::Whole { mark: mark(2), temp: 6, hash: [8; 32], bytes: 4, device: 1, inode: u64::MAX },
             Record::stored(6, "a/b"),
+            Record::Whole { mark: mark(2), temp: 7, hash: [8; 32], bytes: 4, device: 1, inode: u64::MAX },
             Record::Folder { offered: "a".into(), name: "a (1)".into(), device: 1, inode: 2 },
         ];
         let replayed = Replayed::read(lines(&records).as_slice()).unwrap();
         assert_eq!(replayed.keepsake, Some(Keepsake { key: [7; 32], about: "x".into() }));
         assert_eq!(replayed.parts[&mark(1)], [Part { temp: 5, chunks: HashMap::from([(3, [9; 32])]) }]);
-        let done = &replayed.done[&mark(2)][0];
-        assert_eq!((done.name.as_deref(), done.told, done.node.inode), (Some("a/b"), true, u64::MAX));
+        let unsaid = Done { mark: mark(2), hash: [8; 32], bytes: 4, node: Node { device: 1, inode: u64::MAX } };
+        assert_eq!(replayed.unsaid, BTreeMap::from([(7, unsaid)]));
+        assert_eq!(*replayed.stored.files.get(0).unwrap(), in_place("a/b", true));
         assert_eq!(replayed.folders["a"].0, "a (1)");
     }
 
@@ -348,7 +389,26 @@ mod tests {
         let whole = Record::Whole { mark: mark(2), temp: 6, hash: [8; 32], bytes: 4, device: 1, inode: 2 };
         let stored = Record::Stored { temp: 6, name: "a".into(), run: RUN.wrapping_add(1) };
         let replayed = Replayed::read(lines(&[whole, stored]).as_slice()).unwrap();
-        assert!(!replayed.done[&mark(2)][0].told);
+        assert_eq!(*replayed.stored.files.get(0).unwrap(), in_place("a", false));
+    }
+
+    #[test]
+    fn each_of_the_files_that_nothing_tells_apart_is_taken_once() {
+        let whole =
+            |temp, byte| Record::Whole { mark: mark(byte), temp, hash: [8; 32], bytes: 4, device: 1, inode: temp };
+        let all = (0..5).flat_map(|temp| [whole(temp, temp as u8 % 2), Record::stored(temp, &temp.to_string())]);
+        let mut replayed = Replayed::read(lines(&all.collect::<Vec<_>>()).as_slice()).unwrap();
+        let mut take = |byte| replayed.stored.take(&mark(byte));
+        assert_eq!([take(0), take(1), take(0), take(0), take(0)], [Some(4), Some(3), Some(2), Some(0), None]);
+        assert_eq!([take(1), take(1), take(7)], [Some(1), None, None]);
+        assert_eq!(replayed.stored.into_files().get(3).unwrap().name.as_str(), "3");
+    }
+
+    #[test]
+    fn a_file_that_got_a_name_which_is_none_is_not_known() {
+        let whole = Record::Whole { mark: mark(2), temp: 6, hash: [8; 32], bytes: 4, device: 1, inode: 2 };
+        let replayed = Replayed::read(lines(&[whole, Record::stored(6, "../x")]).as_slice()).unwrap();
+        assert!(replayed.stored.files.is_empty() && replayed.unsaid.is_empty());
     }
 
     #[test]

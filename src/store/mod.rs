@@ -71,7 +71,7 @@ pub use self::journal::Keepsake;
 pub use self::moment::{seconds_of, time_at};
 pub use self::named::{append, read_settings, settings_path};
 pub use self::partial::{PartialFile, Whole};
-pub use self::plan::{IfExists, PlannedEntry, PlannedKind};
+pub use self::plan::{IfExists, Listing, PlannedEntry, PlannedKind};
 pub use self::resume::{Held, HeldPart, StoredBefore};
 pub use self::scratch::Scratch;
 pub use self::source::{SourceEntry, SourceFile, SourceIdentity, SourceKind, SourceList};

@@ -2,12 +2,9 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use fixedbitset::FixedBitSet;
-use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::moment::{stamp, stamped};
 use crate::names::{FileName, RelPath};
-use crate::roll::{Kept, Moment, Record, Roll, Tail, apart, later};
 
 /// Folders of one transfer, declared or implied by files. A list of a million files stays under it, and a hostile one
 /// of deep paths costs no more than some 100 MiB.
@@ -51,6 +48,26 @@ pub struct PlannedEntry {
     pub modified: Option<SystemTime>,
 }
 
+/// The entries of an accepted offer, as whoever has heard it keeps them: there may be a million, which are not kept twice.
+pub trait Listing: Send + Sync {
+    /// All of them, by ascending ids.
+    fn entries(&self) -> Box<dyn Iterator<Item = PlannedEntry> + '_>;
+
+    /// The one with this id: the same whenever it is asked for.
+    fn entry(&self, id: u32) -> Option<PlannedEntry>;
+}
+
+/// Ids ascend.
+impl Listing for Vec<PlannedEntry> {
+    fn entries(&self) -> Box<dyn Iterator<Item = PlannedEntry> + '_> {
+        Box::new(self.iter().cloned())
+    }
+
+    fn entry(&self, id: u32) -> Option<PlannedEntry> {
+        self.binary_search_by_key(&id, |entry| entry.id).ok().map(|place| self[place].clone())
+    }
+}
+
 /// A file that waits to be received.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PlannedFile {
@@ -63,52 +80,6 @@ pub(super) struct PlannedFile {
     pub(super) charge: u64,
 }
 
-/// The step from one [`PlannedFile`] to the next.
-#[derive(Serialize, Deserialize)]
-pub struct PlannedStep {
-    path: Tail,
-    folder: isize,
-    size: Option<u64>,
-    has_holes: bool,
-    modified: Option<Moment>,
-    charge: u64,
-}
-
-impl Record for Option<PlannedFile> {
-    type Step = Option<PlannedStep>;
-
-    fn step(&self, before: Option<&Self>) -> Option<PlannedStep> {
-        let (path, folder, time) = basis(before);
-        self.as_ref().map(|file| PlannedStep {
-            path: Tail::of(file.path.as_str(), path),
-            folder: file.folder.wrapping_sub(folder) as isize,
-            size: file.size,
-            has_holes: file.has_holes,
-            modified: file.modified.and_then(stamp).map(|stamp| apart(stamp, time)),
-            charge: file.charge,
-        })
-    }
-
-    fn after(before: Option<&Self>, step: Option<PlannedStep>) -> Self {
-        let (path, folder, time) = basis(before);
-        step.map(|step| PlannedFile {
-            path: RelPath::from_own(step.path.after(path)),
-            folder: folder.wrapping_add_signed(step.folder),
-            size: step.size,
-            has_holes: step.has_holes,
-            modified: step.modified.and_then(|since| stamped(later(time, since))),
-            charge: step.charge,
-        })
-    }
-}
-
-/// Of a file, what those after it are told by: path, folder, time.
-fn basis(file: Option<&Option<PlannedFile>>) -> (&str, usize, Moment) {
-    file.and_then(Option::as_ref).map_or(("", 0, (0, 0)), |file| {
-        (file.path.as_str(), file.folder, file.modified.and_then(stamp).unwrap_or_default())
-    })
-}
-
 /// A folder that will be needed. Index 0 is the receive folder itself, and a parent comes before its children.
 #[derive(Debug)]
 pub(super) struct PlannedFolder {
@@ -118,25 +89,19 @@ pub(super) struct PlannedFolder {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// The files of a plan, by id: held small, and marked while they wait to be received.
-#[derive(Default)]
+/// The files of a plan, by id, and which of them wait to be received.
 pub(super) struct PlannedFiles {
-    /// `None` where an id stands for something else.
-    by_id: Roll<Option<PlannedFile>>,
+    listing: Box<dyn Listing>,
+    /// The folders by path.
+    folders: HashMap<String, usize>,
+    /// The unit of disk space in bytes.
+    block: u64,
     waiting: FixedBitSet,
     /// Those that need no reservation.
     uncharged: FixedBitSet,
 }
 
 impl PlannedFiles {
-    /// Adds a file, whose id is beyond all others.
-    fn add(&mut self, id: u32, file: PlannedFile) {
-        let place = id as usize;
-        self.by_id.extend((self.by_id.len()..place).map(|_| None));
-        self.by_id.push(Some(file));
-        self.waiting.grow_and_insert(place);
-    }
-
     /// The ids of those that wait.
     pub(super) fn waiting(&self) -> &FixedBitSet {
         &self.waiting
@@ -144,23 +109,18 @@ impl PlannedFiles {
 
     /// Those that wait, in the order of their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, PlannedFile)> {
-        let files = self.by_id.iter().enumerate().filter(|(place, _)| self.waiting.contains(*place));
-        files.filter_map(|(place, file)| Some((place as u32, self.charged(place, (*file).clone()?))))
+        let waiting = self.listing.entries().filter(|entry| self.waits(entry.id));
+        waiting.map(|entry| (entry.id, self.planned(entry)))
     }
 
     /// One that waits.
     fn get(&self, id: u32) -> Option<PlannedFile> {
-        let file = self.kept(id)?;
-        (*file).clone().map(|file| self.charged(id as usize, file))
+        Some(self.planned(self.entry(id)?))
     }
 
     /// The declared size in bytes of one that waits, if it is known.
     pub(super) fn size(&self, id: u32) -> Option<u64> {
-        self.kept(id)?.as_ref()?.size
-    }
-
-    fn kept(&self, id: u32) -> Option<Kept<Option<PlannedFile>>> {
-        self.by_id.get(id as usize).filter(|_| self.waiting.contains(id as usize))
+        self.entry(id)?.size
     }
 
     /// Takes one out of those that wait.
@@ -175,10 +135,26 @@ impl PlannedFiles {
         self.waiting.insert(id as usize);
     }
 
-    fn charged(&self, place: usize, file: PlannedFile) -> PlannedFile {
-        let charge = if self.uncharged.contains(place) { 0 } else { file.charge };
-        PlannedFile { charge, ..file }
+    fn entry(&self, id: u32) -> Option<PlannedEntry> {
+        if self.waits(id) { self.listing.entry(id) } else { None }
     }
+
+    fn waits(&self, id: u32) -> bool {
+        self.waiting.contains(id as usize)
+    }
+
+    fn planned(&self, entry: PlannedEntry) -> PlannedFile {
+        let charge = if self.uncharged.contains(entry.id as usize) { 0 } else { charge(&entry, self.block) };
+        let path = entry.path.top_level();
+        let folder = path.parent().map_or(TOP, |parent| self.folders[parent.as_str()]);
+        PlannedFile { path, folder, size: entry.size, has_holes: entry.holes > 0, modified: entry.modified, charge }
+    }
+}
+
+/// Bytes of disk that a file may take.
+fn charge(entry: &PlannedEntry, block: u64) -> u64 {
+    let bytes = entry.size.unwrap_or(0).saturating_sub(entry.holes);
+    bytes.checked_next_multiple_of(block).unwrap_or(u64::MAX)
 }
 
 /// A checked list: every file knows its folder, and nothing is both.
@@ -193,41 +169,40 @@ pub(super) const TOP: usize = 0;
 
 impl Plan {
     /// Checks the list; `block` is the unit of disk space in bytes.
-    pub(super) fn new(entries: impl IntoIterator<Item = PlannedEntry>, block: u64) -> Result<Plan, StoreError> {
-        let bad = |subject: &str, why| StoreError::BadPlan { subject: subject.into(), why };
+    pub(super) fn new(listing: impl Listing + 'static, block: u64) -> Result<Plan, StoreError> {
+        let bad = |path: RelPath, why| Err(StoreError::BadPlan { subject: path.as_str().into(), why });
         let top = PlannedFolder { parent: TOP, path: None, declared: false, modified: None };
-        let mut plan = Plan { files: PlannedFiles::default(), folders: vec![top], charge: 0 };
-        let mut index = HashMap::new();
-        let mut next_id = 0;
-        for PlannedEntry { id, path, kind, size, holes, modified } in entries {
-            let path = path.top_level();
-            if id < next_id {
-                return Err(bad(path.as_str(), "its id does not come after the one before"));
+        let (mut folders, mut index) = (vec![top], HashMap::new());
+        let (mut waiting, mut sum, mut next_id) = (FixedBitSet::new(), 0u64, 0);
+        for entry in listing.entries() {
+            let path = entry.path.clone().top_level();
+            if entry.id < next_id {
+                return bad(path, "its id does not come after the one before");
             }
-            next_id = id.saturating_add(1);
-            match kind {
+            next_id = entry.id.saturating_add(1);
+            match entry.kind {
                 PlannedKind::Folder => {
-                    let folder = plan.folder(path, &mut index)?;
-                    plan.folders[folder].declared = true;
-                    plan.folders[folder].modified = modified;
+                    let folder = enter(path, &mut folders, &mut index)?;
+                    folders[folder].declared = true;
+                    folders[folder].modified = entry.modified;
                 }
                 PlannedKind::File => {
-                    let folder = match path.parent() {
-                        Some(parent) => plan.folder(parent, &mut index)?,
-                        None => TOP,
-                    };
-                    let charge =
-                        size.unwrap_or(0).saturating_sub(holes).checked_next_multiple_of(block).unwrap_or(u64::MAX);
-                    plan.charge = plan.charge.saturating_add(charge);
-                    plan.files.add(id, PlannedFile { path, folder, size, has_holes: holes > 0, modified, charge });
+                    if let Some(parent) = path.parent() {
+                        enter(parent, &mut folders, &mut index)?;
+                    }
+                    sum = sum.saturating_add(charge(&entry, block));
+                    waiting.grow_and_insert(entry.id as usize);
                 }
             }
         }
-        let is_folder = |(_, file): &(u32, PlannedFile)| index.contains_key(file.path.as_str());
-        if let Some((_, file)) = plan.files.iter().find(is_folder) {
-            return Err(bad(file.path.as_str(), "it is offered as a file and as a folder"));
+        let mut files = listing.entries().filter(|entry| entry.kind == PlannedKind::File);
+        if let Some(both) = files.find(|file| index.contains_key(file.path.clone().top_level().as_str())) {
+            return bad(both.path, "it is offered as a file and as a folder");
         }
-        Ok(plan)
+        drop(files);
+        let (listing, uncharged) = (Box::new(listing), FixedBitSet::new());
+        let files = PlannedFiles { listing, folders: index, block, waiting, uncharged };
+        Ok(Plan { files, folders, charge: sum })
     }
 
     /// Reserves nothing for a file that is there already.
@@ -237,25 +212,29 @@ impl Plan {
             self.files.uncharged.grow_and_insert(id as usize);
         }
     }
+}
 
-    /// The index of a folder, entered with its parents if it is new.
-    fn folder(&mut self, path: RelPath, index: &mut HashMap<String, usize>) -> Result<usize, StoreError> {
-        if let Some(&known) = index.get(path.as_str()) {
-            return Ok(known);
-        }
-        if self.folders.len() > MAX_FOLDERS {
-            return Err(StoreError::BadPlan { subject: path.as_str().into(), why: "too many folders" });
-        }
-        let parent = match path.parent() {
-            // bounded: a path has at most 64 components
-            Some(parent) => self.folder(parent, index)?,
-            None => TOP,
-        };
-        let number = self.folders.len();
-        index.insert(path.as_str().to_owned(), number);
-        self.folders.push(PlannedFolder { parent, path: Some(path), declared: false, modified: None });
-        Ok(number)
+/// The index of a folder, entered with its parents if it is new.
+fn enter(
+    path: RelPath,
+    folders: &mut Vec<PlannedFolder>,
+    index: &mut HashMap<String, usize>,
+) -> Result<usize, StoreError> {
+    if let Some(&known) = index.get(path.as_str()) {
+        return Ok(known);
     }
+    if folders.len() > MAX_FOLDERS {
+        return Err(StoreError::BadPlan { subject: path.as_str().into(), why: "too many folders" });
+    }
+    let parent = match path.parent() {
+        // bounded: a path has at most 64 components
+        Some(parent) => enter(parent, folders, index)?,
+        None => TOP,
+    };
+    let number = folders.len();
+    index.insert(path.as_str().to_owned(), number);
+    folders.push(PlannedFolder { parent, path: Some(path), declared: false, modified: None });
+    Ok(number)
 }
 
 /// Where `name` ends up below `folder` (`None`: the receive folder); `offered` is the entry's own path.
@@ -274,26 +253,30 @@ mod tests {
 
     use super::*;
 
-    fn file(id: u32) -> PlannedFile {
-        let path = RelPath::from_stranger(&format!("tree/{id}")).unwrap();
-        let modified = (!id.is_multiple_of(5)).then(|| stamped((1_700_000_000, i64::from(id % 9))).unwrap());
+    fn entry(id: u32) -> PlannedEntry {
+        let path = RelPath::from_stranger(&format!("tree {}/{id}", id % 3)).unwrap();
         let size = (!id.is_multiple_of(7)).then_some(u64::from(id));
-        let (folder, has_holes, charge) = (id as usize % 3, id.is_multiple_of(4), u64::from(id) * 4096);
-        PlannedFile { path, folder, size, has_holes, modified, charge }
+        let holes = if id.is_multiple_of(4) { size.unwrap_or(0) / 2 } else { 0 };
+        PlannedEntry { id, path, kind: PlannedKind::File, size, holes, modified: None }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn a_packed_plan_gives_and_takes_like_a_map(
+        fn a_plan_gives_and_takes_like_a_map(
             ids in prop::collection::btree_set(0u32..1_500, 0..700),
             steps in prop::collection::vec((0u32..1_600, 0u8..3), 0..300),
         ) {
-            let (mut files, mut model) = (PlannedFiles::default(), BTreeMap::new());
-            for &id in &ids {
-                files.add(id, file(id));
-                model.insert(id, file(id));
-            }
+            let Plan { mut files, folders, charge, .. } =
+                Plan::new(ids.iter().copied().map(entry).collect::<Vec<_>>(), 512).unwrap();
+            let file = |id: u32| {
+                let PlannedEntry { path, size, holes, modified, .. } = entry(id);
+                let folder = folders.iter().position(|folder| folder.path == path.parent()).unwrap();
+                let charge = (size.unwrap_or(0) - holes).next_multiple_of(512);
+                PlannedFile { path, folder, size, has_holes: holes > 0, modified, charge }
+            };
+            let mut model: BTreeMap<_, _> = ids.iter().map(|id| (*id, file(*id))).collect();
+            prop_assert_eq!(charge, model.values().map(|file| file.charge).sum::<u64>());
             for (id, step) in steps {
                 match step {
                     0 => {

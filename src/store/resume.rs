@@ -16,15 +16,15 @@ use super::journal::{Done, Mark, Part, Record, Replayed};
 use super::partial::PartialFile;
 use super::plan::{IfExists, Plan, PlannedFile};
 use crate::names::{FileName, RelPath};
-use crate::roll::{self, Roll, Tail};
+use crate::roll::{self, ById, Tail};
 
 /// What is there of the accepted entries from an earlier attempt. Nothing of it was looked at yet.
 #[derive(Default)]
 pub struct Held {
     /// Of some a part.
     pub parts: Vec<HeldPart>,
-    /// Of the others all; ids ascend, but for a few at the end.
-    pub stored: Roll<StoredBefore>,
+    /// Of the others all.
+    pub stored: ById<StoredBefore>,
 }
 
 /// A part of a file.
@@ -36,10 +36,8 @@ pub struct HeldPart {
 }
 
 /// A file that was stored, and may have been moved since.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBefore {
-    /// Which entry.
-    pub id: u32,
     /// Where it was put, below the receive folder.
     pub name: RelPath,
     /// Its size in bytes.
@@ -53,7 +51,6 @@ pub struct StoredBefore {
 /// The step from one [`StoredBefore`] to the next.
 #[derive(Serialize, Deserialize)]
 pub struct StoredStep {
-    id: i64,
     name: Tail,
     bytes: u64,
     hash: [u8; 32],
@@ -64,21 +61,13 @@ impl roll::Record for StoredBefore {
     type Step = StoredStep;
 
     fn step(&self, before: Option<&Self>) -> StoredStep {
-        let (id, name) = before.map_or((0, ""), |before| (before.id, before.name.as_str()));
-        StoredStep {
-            id: i64::from(self.id) - i64::from(id),
-            name: Tail::of(self.name.as_str(), name),
-            bytes: self.bytes,
-            hash: self.hash,
-            told: self.told,
-        }
+        let name = Tail::of(self.name.as_str(), before.map_or("", |before| before.name.as_str()));
+        StoredStep { name, bytes: self.bytes, hash: self.hash, told: self.told }
     }
 
-    fn after(before: Option<&Self>, step: StoredStep) -> Self {
-        let (id, name) = before.map_or((0, ""), |before| (before.id, before.name.as_str()));
-        let StoredStep { bytes, hash, told, .. } = step;
-        let name = RelPath::from_own(step.name.after(name));
-        StoredBefore { id: (i64::from(id) + step.id) as u32, name, bytes, hash, told }
+    fn after(before: Option<&Self>, StoredStep { name, bytes, hash, told }: StoredStep) -> Self {
+        let name = RelPath::from_own(name.after(before.map_or("", |before| before.name.as_str())));
+        StoredBefore { name, bytes, hash, told }
     }
 }
 
@@ -86,7 +75,7 @@ impl roll::Record for StoredBefore {
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) parts: Vec<LeftPart>,
-    pub(super) stored: Roll<StoredBefore>,
+    pub(super) stored: ById<StoredBefore>,
     pub(super) folders: Folders,
 }
 
@@ -124,39 +113,41 @@ impl Folders {
 
 impl Left {
     /// Compares what was left with the plan. What is found in place though nobody could say so any more is noted.
-    pub(super) fn find(area: &Area, root: &Root, plan: &Plan, if_exists: IfExists, mut replayed: Replayed) -> Left {
-        let (mut left, mut unsaid) = (Left::default(), Vec::new());
+    pub(super) fn find(area: &Area, root: &Root, plan: &Plan, if_exists: IfExists, replayed: Replayed) -> Left {
+        let Replayed { mut parts, mut stored, unsaid, folders, .. } = replayed;
+        let mut whole: HashMap<Mark, Vec<_>> = HashMap::new();
+        unsaid.into_iter().for_each(|(temp, done)| whole.entry(done.mark).or_default().push((temp, done)));
+        let (mut left, mut places, mut found) = (Left::default(), Vec::new(), Vec::new());
         for (id, planned) in plan.files.iter() {
             let mark = Mark::of(&planned);
-            if let Some(done) = replayed.done.get_mut(&mark).and_then(Vec::pop) {
-                let name = match &done.name {
-                    Some(name) => RelPath::from_stranger(name).ok(),
-                    None => placed_unsaid(area, root, &planned, &done, &replayed.folders),
-                };
-                if let Some(name) = name {
-                    let stored = StoredBefore { id, name, bytes: done.bytes, hash: done.hash, told: done.told };
-                    match done.name {
-                        Some(_) => left.stored.push(stored),
-                        None => unsaid.push((done.temp, stored)),
-                    }
-                    continue;
-                }
+            if let Some(place) = stored.take(&mark) {
+                places.push((id, place));
+                continue;
             }
-            let Some(part) = replayed.parts.get_mut(&mark).and_then(Vec::pop) else { continue };
+            if let Some((temp, done)) = whole.get_mut(&mark).and_then(Vec::pop)
+                && let Some(name) = placed_unsaid(area, root, &planned, temp, &done, &folders)
+            {
+                let Done { bytes, hash, .. } = done;
+                found.push((id, temp, StoredBefore { name, bytes, hash, told: false }));
+                continue;
+            }
+            let Some(part) = parts.get_mut(&mark).and_then(Vec::pop) else { continue };
             if let Ok((file, on_disk)) = open_part(area, &planned, part.temp) {
                 left.parts.push(LeftPart { id, part, file, on_disk });
             }
         }
+        left.stored = stored.into_files().into();
+        places.into_iter().for_each(|(id, place)| left.stored.assign(id, place));
         // their process may have died before it synced their folders; what is not known to last is sent again
-        if sync_folders(root, unsaid.iter().map(|(_, stored)| &stored.name)).is_ok() {
+        if sync_folders(root, found.iter().map(|(_, _, stored)| &stored.name)).is_ok() {
             let said: Vec<_> =
-                unsaid.iter().map(|(temp, stored)| Record::stored(*temp, stored.name.as_str())).collect();
+                found.iter().map(|(_, temp, stored)| Record::stored(*temp, stored.name.as_str())).collect();
             area.note(&said);
-            left.stored.extend(unsaid.into_iter().map(|(_, stored)| stored));
+            found.into_iter().for_each(|(id, _, stored)| left.stored.insert(id, stored));
         }
-        left.folders.made = replayed.folders;
+        left.folders.made = folders;
         if if_exists == IfExists::Replace {
-            for stored in left.stored.iter() {
+            for (_, stored) in left.stored.iter() {
                 left.folders.own.entry(stored.name.parent()).or_default().insert(stored.name.leaf());
             }
         }
@@ -191,10 +182,11 @@ fn placed_unsaid(
     area: &Area,
     root: &Root,
     planned: &PlannedFile,
+    temp: u64,
     done: &Done,
     folders: &HashMap<String, (String, Node)>,
 ) -> Option<RelPath> {
-    if area.reopen_temp(done.temp).is_ok() {
+    if area.reopen_temp(temp).is_ok() {
         return None;
     }
     let parent = planned.path.parent().map(|offered| match folders.get(offered.as_str()) {
@@ -240,20 +232,17 @@ fn sync_folders<'a>(root: &Root, files: impl Iterator<Item = &'a RelPath>) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roll::Roll;
 
     #[test]
     fn what_was_stored_before_comes_back_from_a_roll_as_it_was() {
-        // The last ids come after greater ones.
-        let ids = || (0..600u32).chain([3, u32::MAX, 0]);
-        let name = |id| RelPath::from_stranger(&format!("tree/{id}")).unwrap();
         let stored = |id: u32| StoredBefore {
-            id,
-            name: name(id),
+            name: RelPath::from_stranger(&format!("tree/{id}")).unwrap(),
             bytes: u64::from(id) << 3,
             hash: *blake3::hash(&id.to_le_bytes()).as_bytes(),
             told: id.is_multiple_of(2),
         };
-        let roll: Roll<StoredBefore> = ids().map(stored).collect();
-        assert!(roll.iter().map(|kept| format!("{:?}", *kept)).eq(ids().map(|id| format!("{:?}", stored(id)))));
+        let roll: Roll<StoredBefore> = (0..600).map(stored).collect();
+        assert!(roll.iter().map(|kept| (*kept).clone()).eq((0..600).map(stored)));
     }
 }

@@ -1,10 +1,11 @@
 //! The files of an offer that are there before anything is sent: maybe a million, so they are kept packed.
 
-use serde::{Deserialize, Serialize};
+use std::iter;
 
 use super::tree::Hash;
 use crate::names::RelPath;
-use crate::roll::{Record, Roll, Tail};
+use crate::roll::{ById, Record};
+use crate::store::StoredBefore;
 
 /// A whole file that is there already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,64 +27,70 @@ pub struct Earlier {
     pub told: bool,
 }
 
-/// The step from one [`HeldFile`] to the next.
-#[derive(Serialize, Deserialize)]
-pub struct HeldStep {
-    bytes: u64,
-    hash: Hash,
-    earlier: Option<(Tail, bool)>,
-}
-
-impl HeldFile {
-    fn name(&self) -> Option<&str> {
-        self.earlier.as_ref().map(|earlier| earlier.name.as_str())
+impl From<&StoredBefore> for HeldFile {
+    fn from(stored: &StoredBefore) -> Self {
+        let earlier = Earlier { name: stored.name.clone(), told: stored.told };
+        HeldFile { bytes: stored.bytes, hash: stored.hash, earlier: Some(earlier) }
     }
 }
 
-impl Record for HeldFile {
-    type Step = HeldStep;
+/// A file that was there before: its size in bytes, its BLAKE3.
+#[derive(Debug, Clone, Copy)]
+struct Other(u64, Hash);
 
-    fn step(&self, before: Option<&Self>) -> HeldStep {
-        let name = before.and_then(HeldFile::name).unwrap_or_default();
-        let earlier = self.earlier.as_ref().map(|earlier| (Tail::of(earlier.name.as_str(), name), earlier.told));
-        HeldStep { bytes: self.bytes, hash: self.hash, earlier }
+impl From<&Other> for HeldFile {
+    fn from(Other(bytes, hash): &Other) -> Self {
+        HeldFile { bytes: *bytes, hash: *hash, earlier: None }
+    }
+}
+
+/// They have nothing in common.
+impl Record for Other {
+    type Step = (u64, Hash);
+
+    fn step(&self, _: Option<&Self>) -> (u64, Hash) {
+        (self.0, self.1)
     }
 
-    fn after(before: Option<&Self>, HeldStep { bytes, hash, earlier }: HeldStep) -> Self {
-        let before = before.and_then(HeldFile::name).unwrap_or_default();
-        let earlier = earlier.map(|(name, told)| Earlier { name: RelPath::from_own(name.after(before)), told });
-        HeldFile { bytes, hash, earlier }
+    fn after(_: Option<&Self>, (bytes, hash): (u64, Hash)) -> Self {
+        Other(bytes, hash)
     }
 }
 
 /// Files that are there already, by the id of their entry.
 #[derive(Default)]
 pub struct HeldFiles {
-    files: Roll<HeldFile>,
-    /// Ids, ascending, and where their files are in the roll.
-    places: Vec<(u32, u32)>,
+    /// What an earlier attempt has stored; it goes before the others.
+    stored: ById<StoredBefore>,
+    others: ById<Other>,
 }
 
 impl HeldFiles {
-    /// Adds the file of an entry, in place of one that it has already. Cheap where ids ascend.
-    pub fn insert(&mut self, id: u32, file: HeldFile) {
-        let place = self.files.len() as u32;
-        self.files.push(file);
-        match self.places.binary_search_by_key(&id, |(id, _)| *id) {
-            Ok(at) => self.places[at].1 = place,
-            Err(at) => self.places.insert(at, (id, place)),
-        }
+    /// These, and what an earlier attempt of the transfer has stored.
+    pub fn with_stored(self, stored: ById<StoredBefore>) -> Self {
+        HeldFiles { stored, ..self }
+    }
+
+    /// Adds a file of `bytes` that was there before under the name of an entry.
+    pub fn insert(&mut self, id: u32, bytes: u64, hash: Hash) {
+        self.others.insert(id, Other(bytes, hash));
     }
 
     /// The file of an entry, if it is there.
     pub fn get(&self, id: u32) -> Option<HeldFile> {
-        let at = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        self.files.get(self.places[at].1 as usize).map(|file| (*file).clone())
+        let stored = self.stored.get(id).map(|stored| HeldFile::from(&*stored));
+        stored.or_else(|| self.others.get(id).map(|other| HeldFile::from(&*other)))
     }
 
     /// All of them, by ascending ids.
     pub fn iter(&self) -> impl Iterator<Item = (u32, HeldFile)> {
-        self.places.iter().filter_map(|(id, _)| Some((*id, self.get(*id)?)))
+        let mut stored = self.stored.iter().map(|(id, stored)| (id, HeldFile::from(&*stored))).peekable();
+        let mut others = self.others.iter().map(|(id, other)| (id, HeldFile::from(&*other))).peekable();
+        iter::from_fn(move || {
+            let Some((id, _)) = stored.peek() else { return others.next() };
+            let (id, other) = (*id, others.next_if(|(other, _)| other <= id));
+            if other.as_ref().is_some_and(|(other, _)| *other < id) { other } else { stored.next() }
+        })
     }
 }
 
@@ -91,31 +98,33 @@ impl HeldFiles {
 mod tests {
     use super::*;
 
-    fn held(bytes: u64) -> HeldFile {
-        HeldFile { bytes, hash: [7; 32], earlier: None }
-    }
-
     #[test]
-    fn a_file_of_an_earlier_attempt_comes_back_from_a_roll_with_its_name() {
-        let names = [None, Some("a/one"), Some("a/two"), None, Some("b")];
+    fn what_an_earlier_attempt_stored_goes_before_what_was_there() {
+        let stored = |name: &str| StoredBefore {
+            name: RelPath::from_stranger(name).unwrap(),
+            bytes: 7,
+            hash: [7; 32],
+            told: name == "b",
+        };
+        let mut before = ById::default();
+        [(2, "a"), (5, "b"), (9, "c")].into_iter().for_each(|(id, name)| before.insert(id, stored(name)));
         let mut files = HeldFiles::default();
-        let all = names.map(|name| {
-            let name = name.map(|name| RelPath::from_stranger(name).unwrap());
-            HeldFile { earlier: name.map(|name| Earlier { told: name.as_str() == "b", name }), ..held(9) }
-        });
-        // Often enough that they are packed.
-        (0..1000).for_each(|id| files.insert(id, all[id as usize % all.len()].clone()));
-        assert!((0..1000).all(|id| files.get(id).as_ref() == Some(&all[id as usize % all.len()])));
-    }
-
-    #[test]
-    fn the_last_that_is_said_of_an_entry_counts_and_ids_ascend() {
-        let mut files = HeldFiles::default();
-        for (id, bytes) in [(1, 10), (5, 50), (900, 9), (3, 30), (5, 51)] {
-            files.insert(id, held(bytes));
-        }
-        let all: Vec<_> = files.iter().map(|(id, file)| (id, file.bytes)).collect();
-        assert_eq!(all, [(1, 10), (3, 30), (5, 51), (900, 9)]);
-        assert_eq!((files.get(5), files.get(2)), (Some(held(51)), None));
+        [1, 3, 5, 6, 9].into_iter().for_each(|id| files.insert(id, u64::from(id), [0; 32]));
+        let files = files.with_stored(before);
+        let shown =
+            |file: HeldFile| (file.bytes, file.earlier.map(|earlier| (earlier.name.as_str().to_owned(), earlier.told)));
+        let was_stored = |name: &str| (7, Some((name.to_owned(), name == "b")));
+        let all: Vec<_> = files.iter().map(|(id, file)| (id, shown(file))).collect();
+        let due = [
+            (1, (1, None)),
+            (2, was_stored("a")),
+            (3, (3, None)),
+            (5, was_stored("b")),
+            (6, (6, None)),
+            (9, was_stored("c")),
+        ];
+        assert_eq!(all, due);
+        assert!(due.iter().all(|(id, file)| files.get(*id).map(shown).as_ref() == Some(file)));
+        assert!(files.get(4).is_none());
     }
 }

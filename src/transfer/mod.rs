@@ -36,7 +36,7 @@ mod tests;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use brake::Brake;
-pub use held::{Earlier, HeldFile, HeldFiles};
+pub use held::HeldFiles;
 pub use incoming::Incoming;
 pub use lane::{LaneError, LaneStream};
 pub use outcome::{NotStoredHere, Outcome};

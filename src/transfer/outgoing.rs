@@ -1,6 +1,6 @@
 //! What was accepted and is still to be sent, shared by the lanes of one transfer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -50,8 +50,8 @@ pub struct Outgoing {
     pub(super) transit: Transit,
     /// What was acknowledged in this run, and need not be read again in another session.
     pub(super) acknowledged: Arc<Receipts>,
-    /// What was sent of entries that are not acknowledged yet.
-    hashes: Mutex<HashMap<u32, Hash>>,
+    /// What was sent of entries that are not acknowledged yet: many where files are small, and in the order of their ids.
+    hashes: Mutex<BTreeMap<u32, Hash>>,
     /// What the receiver turned out to have.
     same: Mutex<HashSet<u32>>,
     failed: Mutex<Vec<SourceFailed>>,

@@ -41,11 +41,11 @@ impl There {
                 None => file.remove(),
             }
         }
-        for stored in held.stored.iter() {
+        for (id, stored) in held.stored.iter() {
             let Some(digests) = digests(folder, &stored) else { continue };
             let name = stored.name.as_str().to_owned();
             there.bytes += stored.bytes;
-            there.stored.push((stored.id, StoredAs { name, digests }, stored.told));
+            there.stored.push((id, StoredAs { name, digests }, stored.told));
         }
         there
     }

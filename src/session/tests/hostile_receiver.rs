@@ -48,7 +48,8 @@ async fn sent_to<F: Future<Output = ()>>(lies: impl FnOnce(Lying) -> F) -> (Resu
         holes: 0,
         modified: None,
     });
-    let intake = Arc::new(Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap());
+    let intake =
+        Arc::new(Folder::open(folder.path()).unwrap().begin(plan.collect::<Vec<_>>(), IfExists::Rename).unwrap());
     let (told, _outcomes) = channel(10_000);
     let (_keep, mut leaving) = watch::channel(false);
     let lying = async {

@@ -29,11 +29,11 @@ fn kept_subject() {
     let only = std::env::var(ONLY).ok();
     let wanted: Vec<_> =
         (0..).zip(FILES).filter(|(_, (path, _))| only.as_deref().is_none_or(|only| only == *path)).collect();
-    let entries = wanted.iter().map(|(id, (path, content))| file(*id, path, content.len() as u64));
+    let entries: Vec<_> = wanted.iter().map(|(id, (path, content))| file(*id, path, content.len() as u64)).collect();
     let keep = Keepsake { key: [7; 32], about: String::new() };
     let intake = Folder::open(&place.join("inbox")).unwrap().go_on(entries, IfExists::Rename, &keep).unwrap();
     let held = intake.take_held();
-    let mut stored: BTreeMap<_, _> = held.stored.iter().map(|stored| (stored.id, stored.name.clone())).collect();
+    let mut stored: BTreeMap<_, _> = held.stored.iter().map(|(id, stored)| (id, stored.name.clone())).collect();
     let missing = wanted.iter().filter(|(id, _)| !stored.contains_key(id));
     let whole = missing.map(|(id, (_, content))| {
         let partial = intake.open_partial(*id).unwrap();
@@ -51,7 +51,7 @@ fn kept_subject() {
 fn two_batches_subject() {
     let Some(place) = std::env::var_os(PLACE).map(PathBuf::from) else { return };
     let keep = Keepsake { key: [7; 32], about: String::new() };
-    let entries = [file(0, "a", 1), file(1, "b", 1)];
+    let entries = vec![file(0, "a", 1), file(1, "b", 1)];
     let intake = Folder::open(&place.join("inbox")).unwrap().go_on(entries, IfExists::Rename, &keep).unwrap();
     let stored = [0, 1].map(|id| {
         let partial = intake.open_lasting(id).unwrap();
@@ -65,7 +65,7 @@ fn two_batches_subject() {
 
 fn transfer(inbox: &Path) -> Result<Vec<String>, StoreError> {
     let entries = (0..).zip(FILES).map(|(id, (path, content))| file(id, path, content.len() as u64));
-    let intake = Folder::open(inbox)?.begin(entries, IfExists::Rename)?;
+    let intake = Folder::open(inbox)?.begin(entries.collect::<Vec<_>>(), IfExists::Rename)?;
     let whole = |(id, (_, content)): (u32, (&str, &str))| {
         let partial = intake.open_partial(id).ok()?;
         partial.append(content.as_bytes()).ok()?;

@@ -104,7 +104,7 @@ fn receive(intake: &Intake, id: u32, content: &[u8]) -> Result<Placed, StoreErro
 fn send_as(folder: &Arc<Folder>, files: &[(&str, &str)], if_exists: IfExists) -> Vec<Result<Placed, StoreError>> {
     let ids = 0..files.len() as u32;
     let entries = ids.clone().zip(files).map(|(id, (path, content))| file(id, path, content.len() as u64));
-    let intake = folder.begin(entries, if_exists).unwrap();
+    let intake = folder.begin(entries.collect::<Vec<_>>(), if_exists).unwrap();
     let wholes = ids.zip(files).map(|(id, (_, content))| {
         let partial = intake.open_partial(id).unwrap();
         partial.append(content.as_bytes()).unwrap();

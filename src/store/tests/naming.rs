@@ -213,7 +213,7 @@ fn ten_thousand_small_files_are_stored_in_one_batch_with_few_descriptors() {
     let bench = Bench::new();
     let receive_folder = bench.folder();
     let entries = (0..10_000).map(|id| file(id, &format!("tree/{}/{id}", id / 500), 4));
-    let intake = receive_folder.begin(entries, IfExists::Rename).unwrap();
+    let intake = receive_folder.begin(entries.collect::<Vec<_>>(), IfExists::Rename).unwrap();
     let wholes: Vec<_> = (0..10_000)
         .map(|id| {
             let partial = intake.open_partial(id).unwrap();

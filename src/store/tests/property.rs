@@ -37,7 +37,7 @@ proptest! {
             PlannedEntry { id, path: path.clone(), kind: PlannedKind::File, size, holes: 0, modified: None }
         });
         // a list that contradicts itself is refused as a whole, and then nothing is there
-        let stored = match receive_folder.begin(entries, if_exists) {
+        let stored = match receive_folder.begin(entries.collect::<Vec<_>>(), if_exists) {
             Err(error) => {
                 prop_assert!(matches!(error, StoreError::BadPlan { .. }), "{}", error);
                 0

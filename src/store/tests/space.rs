@@ -39,7 +39,7 @@ fn d09_a_claim_beyond_the_disk_is_refused_before_anything_is_made() {
     let receive_folder = bench.folder();
     for claims in [vec![10 << 40], vec![u64::MAX], vec![u64::MAX / 2, u64::MAX / 2, 5]] {
         let entries = claims.iter().zip(0..).map(|(&size, id)| file(id, &format!("{id}"), size));
-        let refused = receive_folder.begin(entries, IfExists::Rename).err().unwrap();
+        let refused = receive_folder.begin(entries.collect::<Vec<_>>(), IfExists::Rename).err().unwrap();
         assert!(matches!(refused, StoreError::NoSpaceFor { .. }) && refused.is_disk_full(), "{refused}");
     }
     assert_eq!(names(&bench.inbox()), [""; 0]);

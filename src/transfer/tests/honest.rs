@@ -4,7 +4,7 @@ use std::thread;
 use super::*;
 use crate::store::StoreError;
 use crate::transfer::outgoing::{Active, Work};
-use crate::transfer::{HeldFile, HeldFiles, LaneError, send_lane};
+use crate::transfer::{HeldFiles, LaneError, send_lane};
 use crate::wire::{CHUNK_LEN, Fault, Verdict};
 
 /// Sends everything over `lanes` lanes of pipes that hold `capacity` bytes, and checks it.
@@ -287,7 +287,7 @@ fn what_the_receiver_holds_is_sent_only_if_it_differs() {
     let mut receiver = Receiver::awaiting(&source.sizes());
     let mut held = HeldFiles::default();
     for (id, content) in (0..).zip(&contents) {
-        held.insert(id, HeldFile { bytes: content.len() as u64, hash: theirs(id), earlier: None });
+        held.insert(id, content.len() as u64, theirs(id));
     }
     receiver.incoming.hold(held);
     let outgoing = source.outgoing_as(|id| Verdict::Have(theirs(id)));

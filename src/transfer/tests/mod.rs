@@ -187,10 +187,10 @@ impl Receiver {
             holes: 0,
             modified: None,
         });
-        Receiver::planned(plan, most)
+        Receiver::planned(plan.collect(), most)
     }
 
-    fn planned(plan: impl IntoIterator<Item = PlannedEntry>, most: Option<u64>) -> Self {
+    fn planned(plan: Vec<PlannedEntry>, most: Option<u64>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let intake = Folder::open(folder.path()).unwrap().begin(plan, IfExists::Rename).unwrap();
         let intake = Arc::new(intake);

@@ -313,7 +313,7 @@ impl<'a> World<'a> {
             modified: entry.modified,
         });
         let keep = Keepsake { key: [7; 32], about: String::new() };
-        let intake = Arc::new(folder.go_on(plan, IfExists::Rename, &keep).unwrap());
+        let intake = Arc::new(folder.go_on(plan.collect::<Vec<_>>(), IfExists::Rename, &keep).unwrap());
         let size = |id: u32| Some(sender.entries.get(id).unwrap().bytes);
         let there = There::look(&intake, HeldFiles::default(), size);
         let (told, outcomes) = channel(10_000);
@@ -329,8 +329,8 @@ impl<'a> World<'a> {
         let judgement = judged.finish(&sources).unwrap();
         let resumed = judgement.special().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
         let resumed = resumed.map(|(id, _)| id).collect();
-        let awaited: BTreeSet<u32> = judgement.all().map(|(id, _)| id).collect();
-        let wanted = judgement.all().map(|(id, verdict)| (id, verdict.clone()));
+        let wanted: Vec<_> = judgement.into_all().collect();
+        let awaited: BTreeSet<u32> = wanted.iter().map(|(id, _)| *id).collect();
         let receipts = Arc::new(Receipts::default());
         for (id, hash) in &sender.acknowledged {
             receipts.note(*id, hash);
