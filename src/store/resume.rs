@@ -120,10 +120,7 @@ impl Left {
         let (mut left, mut places, mut found) = (Left::default(), Vec::new(), Vec::new());
         for (id, planned) in plan.files.iter() {
             let mark = Mark::of(&planned);
-            if let Some(place) = stored.take(&mark) {
-                places.push((id, place));
-                continue;
-            }
+            // what nobody could say is what happened last
             if let Some((temp, done)) = whole.get_mut(&mark).and_then(Vec::pop)
                 && let Some(name) = placed_unsaid(area, root, &planned, temp, &done, &folders)
             {
@@ -131,8 +128,11 @@ impl Left {
                 found.push((id, temp, StoredBefore { name, bytes, hash, told: false }));
                 continue;
             }
-            let Some(part) = parts.get_mut(&mark).and_then(Vec::pop) else { continue };
-            if let Ok((file, on_disk)) = open_part(area, &planned, part.temp) {
+            if let Some(place) = stored.take(&mark) {
+                places.push((id, place));
+            } else if let Some(part) = parts.get_mut(&mark).and_then(Vec::pop)
+                && let Ok((file, on_disk)) = open_part(area, &planned, part.temp)
+            {
                 left.parts.push(LeftPart { id, part, file, on_disk });
             }
         }
