@@ -8,8 +8,9 @@ use super::lock;
 use super::tree::Hash;
 
 /// Bytes that are kept of a hash, since there may be a million of them. What they are compared with is the receiver's word
-/// about its own copy, which it has nothing to gain by forging, and chance passes 32 bits once in four billion files that differ.
-const KEPT: usize = 4;
+/// about its own copy, which it has nothing to gain by forging. That word is another one only where its disk has changed what was
+/// written there, and of such files chance passes one in 65,536.
+const KEPT: usize = 2;
 
 /// The hashes that were acknowledged, by entry.
 #[derive(Default)]
