@@ -124,6 +124,16 @@ fn b03_the_target_of_a_dangling_link_is_not_created() {
 
 #[test]
 fn b05_a_folder_that_is_swapped_for_a_link_all_the_time_lets_nothing_escape() {
+    receive_into_a_swapped_folder(500);
+}
+
+#[test]
+#[ignore = "takes a minute: docs/testing.md"]
+fn b05_a_folder_that_is_swapped_for_a_link_lets_nothing_escape_in_20_000_receives() {
+    receive_into_a_swapped_folder(20_000);
+}
+
+fn receive_into_a_swapped_folder(receives: u32) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let bench = Bench::new();
     fs::create_dir(bench.inbox().join("sub")).unwrap();
@@ -138,7 +148,7 @@ fn b05_a_folder_that_is_swapped_for_a_link_all_the_time_lets_nothing_escape() {
             }
         });
         let one = |n: u32| send_as(&receive_folder, &[(&format!("sub/{n}"), "x")], IfExists::Replace).pop().unwrap();
-        let stored = (0..500).filter(|&n| one(n).is_ok()).count();
+        let stored = (0..receives).filter(|&n| one(n).is_ok()).count();
         stop.store(true, Ordering::Relaxed);
         stored
     });
