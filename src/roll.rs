@@ -141,6 +141,9 @@ impl<T: Record> Roll<T> {
             let run = self.packed.last_mut().expect("the first block begins one");
             pack(rest, run);
             self.ends.push(run.len());
+            if self.ends.len().is_multiple_of(RUN) {
+                run.shrink_to_fit();
+            }
             rest.clear();
         }
     }

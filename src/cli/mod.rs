@@ -115,18 +115,19 @@ async fn obey(cli: Cli, ui: &Arc<Ui>, confined: Confined) -> Ended {
         Command::Send(_) => Ways { incoming: other.clone(), outgoing: automation.clone(), errands },
         _ => Ways { incoming: automation.clone(), outgoing: other.clone(), errands },
     };
+    // Those that are large in boxes of their own: the stack would have to have room for the largest, several times.
     let ended = match command {
         Command::Receive(receive) if receive.stdout && common.json => {
             let message = "standard output can't hold both the file and what is told of it";
             Err(failed(Failure::new(ExitCode::Usage, message, "leave out `--json`; `--log` says it in a file")))
         }
         Command::Receive(receive) => match receive.from.clone() {
-            Some(from) => fetch::run(&receive, &from, &common, ui, &ways).await,
-            None => receive::run(receive, &common, ui, &ways).await,
+            Some(from) => Box::pin(fetch::run(&receive, &from, &common, ui, &ways)).await,
+            None => Box::pin(receive::run(receive, &common, ui, &ways)).await,
         },
-        Command::Send(send) => send::run(send, &common, ui, &ways).await,
+        Command::Send(send) => Box::pin(send::run(send, &common, ui, &ways)).await,
         Command::List(list) => list::run(list, &common, ui).await,
-        Command::Chat(chat) => chat::run(chat, &common, ui, &ways).await,
+        Command::Chat(chat) => Box::pin(chat::run(chat, &common, ui, &ways)).await,
         Command::Devices(devices) => devices::run(devices, &common, ui),
         Command::Doctor(doctor) => doctor::run(doctor, &common, ui).await,
         Command::Completions(completions) => Ok(definitions::print(&definitions::completions(completions.shell), ui)),

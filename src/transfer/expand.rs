@@ -4,6 +4,7 @@ use zstd::bulk::Decompressor;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 use super::lane::LaneError;
+use super::squeeze::LET_GO;
 use crate::wire::{CHUNK_LEN, PIECE_CAP};
 
 /// Where the byte that describes a frame's header is: after the magic number (RFC 8878 3.1.1.1.1).
@@ -16,11 +17,23 @@ pub(super) struct Buffers {
     pub(super) wire: Vec<u8>,
     plain: Vec<u8>,
     decoder: Option<Decompressor<'static>>,
+    /// Chunks and packs since the last one that was compressed.
+    raw: u32,
 }
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Buffers { wire: vec![0; PIECE_CAP], plain: Vec::new(), decoder: None }
+        Buffers { wire: vec![0; PIECE_CAP], plain: Vec::new(), decoder: None, raw: 0 }
+    }
+
+    /// The next chunk or pack comes. What is for compressed ones goes when none has come for a while.
+    pub(super) fn turn(&mut self) {
+        self.raw = self.raw.saturating_add(1);
+        if self.raw == LET_GO {
+            (self.plain, self.decoder) = (Vec::new(), None);
+            self.wire.truncate(PIECE_CAP);
+            self.wire.shrink_to_fit();
+        }
     }
 
     /// Room for `packed` compressed bytes.
@@ -38,6 +51,7 @@ impl Buffers {
     /// They are anything but one whole frame that says and holds `len` bytes within a window of [`CHUNK_LEN`].
     pub(super) fn expand(&mut self, packed: usize, len: usize) -> Result<&[u8], LaneError> {
         debug_assert!(len as u64 <= CHUNK_LEN);
+        self.raw = 0;
         let packed = &self.wire[..packed];
         if !is_one_frame(packed, len) {
             return Err(LaneError::NotExpandable);
@@ -97,6 +111,21 @@ mod tests {
     #[test]
     fn a_frame_by_hand_is_taken_as_long_as_all_is_right() {
         assert_eq!(expand(&frame(0x50, 100_000, 100_000), 100_000), Some(vec![b'x'; 100_000]));
+    }
+
+    #[test]
+    fn what_compressed_chunks_need_goes_when_none_comes_for_a_while_and_is_there_again_when_one_does() {
+        let (mut buffers, content) = (Buffers::new(), vec![7; CHUNK_LEN as usize]);
+        let frame = compressed(&content);
+        for _ in 0..3 {
+            buffers.turn();
+            buffers.packed(frame.len()).copy_from_slice(&frame);
+            assert!(buffers.expand(frame.len(), content.len()).ok() == Some(content.as_slice()));
+            (1..LET_GO).for_each(|_| buffers.turn());
+            assert_eq!(buffers.plain.len(), content.len(), "another one may come");
+            buffers.turn();
+            assert_eq!((buffers.plain.capacity(), buffers.wire.len()), (0, PIECE_CAP));
+        }
     }
 
     #[test]

@@ -13,6 +13,11 @@ impl<T: Default> Pool<T> {
     pub(super) fn lend(&self) -> Lent<'_, T> {
         Lent { thing: lock(&self.0).pop().unwrap_or_default(), pool: self }
     }
+
+    /// Lets go of all that is not lent.
+    pub(super) fn clear(&self) {
+        *lock(&self.0) = Vec::new();
+    }
 }
 
 /// One of them, which goes back when it is dropped.
@@ -55,5 +60,7 @@ mod tests {
             other.push(2);
         }
         assert_eq!(lock(&pool.0).len(), 2);
+        pool.clear();
+        assert_eq!(pool.lend().len(), 0, "nothing is left of what there was");
     }
 }

@@ -25,6 +25,9 @@ pub fn receive_lane(stream: &mut impl LaneStream, incoming: &Incoming) -> Result
             return Err(LaneError::Stopped);
         }
         let header = read_header(stream)?;
+        if matches!(header.kind, Kind::Chunk | Kind::Pack) {
+            buffers.turn();
+        }
         match header.kind {
             Kind::Chunk => receive_chunk(stream, incoming, header, &mut buffers)?,
             Kind::Pack => receive_pack(stream, incoming, header, &mut buffers)?,

@@ -23,6 +23,10 @@ const PLACES: usize = 4;
 /// Below it a frame header and a few system calls are all there is to save.
 const LEAST: usize = 256;
 
+/// Chunks or packs in a row for which nothing was compressed, after which what takes memory for it is let go of: it takes far less
+/// time than they did to have it again.
+pub(super) const LET_GO: u32 = 64;
+
 /// When a sender compresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compress {
@@ -77,12 +81,14 @@ pub(super) struct Squeezer<'a> {
     transit: &'a Transit,
     packed: Vec<u8>,
     sample: Vec<u8>,
+    /// Since the last one that was compressed.
+    raw: u32,
 }
 
 impl<'a> Squeezer<'a> {
     pub(super) fn new(when: Compress, press: &'a Press, transit: &'a Transit) -> Self {
         lock(&press.pace).join(Instant::now());
-        Squeezer { when, press, transit, packed: Vec::new(), sample: Vec::new() }
+        Squeezer { when, press, transit, packed: Vec::new(), sample: Vec::new(), raw: 0 }
     }
 
     /// Whether the next chunk is to be gathered for [`Squeezer::squeeze`].
@@ -129,6 +135,12 @@ impl<'a> Squeezer<'a> {
     /// Notes that `plain` bytes went, in `busy` from the first read to the last write, `writing` of which were spent in
     /// the connection.
     pub(super) fn sent(&mut self, codec: Codec, plain: u64, busy: Duration, writing: Duration) {
+        self.raw = if codec == Codec::Raw { self.raw.saturating_add(1) } else { 0 };
+        if self.raw == LET_GO {
+            self.packed = Vec::new();
+            self.press.encoders.clear();
+            self.press.plain.clear();
+        }
         if self.when == Compress::Auto {
             let sent = Sent { plain, squeezed: codec != Codec::Raw, busy, writing };
             lock(&self.press.pace).sent(Instant::now(), sent, self.transit.taken(), self.transit.untaken());

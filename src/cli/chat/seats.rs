@@ -124,6 +124,7 @@ pub(in crate::cli) async fn beside(
     transfer: impl Future<Output = Result<(), Failed>>,
     well: &str,
 ) -> Ended {
+    let transfer = Box::pin(transfer);
     let Some(means) = means else {
         transfer.await?;
         return Ok(Done::well(well));
@@ -135,7 +136,7 @@ pub(in crate::cli) async fn beside(
         reporter.tell(Event::Failed { transfer, failure });
         done
     };
-    let (done, talked) = tokio::join!(transferring, talk_there(means, target, met));
+    let (done, talked) = tokio::join!(transferring, Box::pin(talk_there(means, target, met)));
     match (done.code, talked) {
         (ExitCode::Ok, Err(code)) => Ok(Done::with(code, "everything is there, and something failed in the room")),
         _ => Ok(done),
