@@ -52,7 +52,7 @@ fn all_are_kept(texts: &[String], sandbox: &Path) {
 
 /// `QRDROP_NAMES` says how many.
 #[test]
-#[ignore = "ten million names take half an hour"]
+#[ignore = "ten million names take 20 minutes"]
 fn any_number_of_names_stays_in_the_folder_and_none_is_lost() {
     let most: usize = std::env::var("QRDROP_NAMES").map_or(100_000, |most| most.parse().expect("a number"));
     let sandbox = tempfile::tempdir().unwrap();
