@@ -210,12 +210,6 @@ pub struct ById<T> {
     places: Vec<(u32, u32)>,
 }
 
-impl<T> fmt::Debug for ById<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ids in {:?}", self.places.len(), self.records)
-    }
-}
-
 impl<T> Default for ById<T> {
     fn default() -> Self {
         ById::from(Roll::default())

@@ -14,7 +14,8 @@ use data_encoding::HEXLOWER;
 use super::at::{self, Lock};
 use super::error::StoreError;
 use super::folder::locked;
-use super::journal::{JOURNAL, Journal, Keepsake, Record, Replayed};
+use super::journal::{JOURNAL, Journal, Keepsake, Record};
+use super::replayed::Replayed;
 
 /// The folder in the receive folder that holds what is not whole yet. Offered names can't reach it: a leading dot is
 /// neutralised at the top level.

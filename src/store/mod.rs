@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A transfer that is kept ([`Keepsake`]) leaves its area behind when it ends before its time, for seven days.
-//! [`Folder::begin`] under the same key goes on with it: [`Held`] says what is there, which the caller checks before it
+//! [`Folder::go_on`] under the same key goes on with it: [`Held`] says what is there, which the caller checks before it
 //! relies on it.
 //!
 //! # Sending
@@ -51,6 +51,7 @@ mod packed;
 mod partial;
 mod place;
 mod plan;
+mod replayed;
 mod resume;
 mod scratch;
 mod source;

@@ -1,6 +1,7 @@
 //! What holds of a journal, whatever a death or a disk made of it.
 
-use super::journal::{Record, Replayed};
+use super::journal::Record;
+use super::replayed::Replayed;
 
 /// What a journal says is what its whole lines say up to the first that makes no sense, and each of them comes back.
 pub fn journal(bytes: &[u8]) {

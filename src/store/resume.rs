@@ -12,9 +12,10 @@ use super::area::Area;
 use super::at::{self, Node};
 use super::folder::{Root, open_below};
 use super::intake::Shared;
-use super::journal::{Done, Mark, Part, Record, Replayed};
+use super::journal::{Mark, Record};
 use super::partial::PartialFile;
 use super::plan::{IfExists, Plan, PlannedFile};
+use super::replayed::{Done, Part, Replayed};
 use crate::names::{FileName, RelPath};
 use crate::roll::{self, ById, Tail};
 
