@@ -23,7 +23,7 @@ pub(super) const BATCH: usize = 32;
 
 /// Jobs that wait to be made durable, each a large file or a batch of small ones: enough that one sync serves many, also
 /// where a sync takes long.
-const COMMIT_QUEUE: usize = 32;
+const COMMIT_QUEUE: usize = 16;
 
 /// A whole file, and its BLAKE3.
 pub(super) type Hashed = (Whole, Hash);
