@@ -3,7 +3,8 @@
 Works: W1 one file that can't be compressed; W2 lines of a log; W3 a tree of small files; W4 one byte, from start to exit; W5
 eight files of an eighth of W1 at once; classic the file of W1 in the classic dialect.
 Networks: N1 loopback; N2 1 Gbit/s with 1 ms there and back; N3 100 Mbit/s with 10 ms, jitter and 0.5 % loss each way. N2 and N3
-are two network namespaces and link.c between them, and need root.
+are two network namespaces and link.c between them, and need root. For root N1 is a namespace, too: so all programs have the
+same congestion control, cubic as on most systems, and can't choose another.
 A round runs each program once, in turn, so that every figure has a reference from the same minute: machines differ, and
 so does one machine from hour to hour. The clock runs from the start of the side that connects, with the other one ready,
 until both have ended (a server: until the client has). Ratios are to the reference of the same round, which is nc, and
@@ -13,6 +14,7 @@ sender is taken off both programs that make it. What arrived is compared byte fo
 import argparse
 import collections
 import contextlib
+import ctypes
 import getpass
 import os
 import pathlib
@@ -63,11 +65,13 @@ class Network:
 
     def __init__(self, bench):
         self.link, self.allowed, self.names, self.address = None, None, (None, None), "127.0.0.1"
-        if not NETWORKS[bench.net]:
+        if os.geteuid():
+            if NETWORKS[bench.net]:
+                sys.exit(f"{bench.net} needs root")
             return
         self.allowed = ALLOWED.read_text()
         ALLOWED.write_text(f"reno {bench.congestion}")
-        self.names, self.address = [f"qrdrop-bench-{os.getpid()}{side}" for side in "sr"], "10.83.9.2"
+        self.names = [f"qrdrop-bench-{os.getpid()}{side}" for side in ("sr" if NETWORKS[bench.net] else "nn")]
         try:
             self.join(bench)
         except BaseException:
@@ -75,9 +79,12 @@ class Network:
             raise
 
     def join(self, bench):
-        for name in self.names:
+        for name in sorted({*self.names}):
             sh(f"ip netns add {name}; ip -n {name} link set lo up; "
                f"ip netns exec {name} sysctl -qw net.ipv4.tcp_congestion_control={bench.congestion}")
+        if not NETWORKS[bench.net]:
+            return
+        self.address = "10.83.9.2"
         self.link = subprocess.Popen([bench.link, *self.names, "link0", *NETWORKS[bench.net].split()], stdout=subprocess.PIPE)
         self.link.stdout.readline()
         for name, address in zip(self.names, ("10.83.9.1", self.address)):
@@ -95,7 +102,7 @@ class Network:
             self.link.wait(10)
         if self.allowed is not None:
             ALLOWED.write_text(self.allowed)
-        for name in filter(None, self.names):
+        for name in filter(None, {*self.names}):
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
@@ -194,6 +201,19 @@ def nc(bench, source, target, folder, shrink="", expand=""):
     return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
 
 
+def sealed(bench, source, target, folder):
+    """sealed.rs: what nc does, with the hash and the cipher of qrdrop in between."""
+    port = free_port()
+    take, give = f"{shlex.quote(bench.sealed)} take {port}", f"{shlex.quote(bench.sealed)} give {port}"
+    if source.is_dir():
+        taking = f"{take} /dev/stdout | tar xf - -C {shlex.quote(str(target))}"
+        giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | {give} /dev/stdin"
+    else:
+        taking = f"exec {take} {shlex.quote(str(target / source.name))}"
+        giving = f"exec {give} {shlex.quote(str(source))}"
+    return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
+
+
 def zstd_nc(bench, source, target, folder):
     return nc(bench, source, target, folder, "zstd -1 -qc |", "zstd -dqc |")
 
@@ -247,6 +267,16 @@ def pair(bench, source, target, folder):
     return without_pause(one_shot(bench, folder, taking, lambda: listens(bench, port), giving))
 
 
+def pair_hashed(bench, source, target, folder):
+    """The same, while something else hashes as many bytes that are in memory."""
+    port = free_port()
+    taking = [bench.pair, "take", port, target / source.name]
+    hashing = shlex.join([bench.sealed, "hash", str(source)])
+    giving = shlex.join([bench.pair, "give", str(port), str(source), f"{source.name}<SEPARATOR>{source.stat().st_size}"])
+    giving = f"{{ sleep {PAUSE}; {hashing}; }} & {giving}; wait"
+    return without_pause(one_shot(bench, folder, taking, lambda: listens(bench, port), giving))
+
+
 def classic(bench, source, target, folder):
     port = free_port()
     taking = [bench.qrdrop, "receive", target, "--once", "--classic", "accept", "--hidden", "--qr", "never", "--interface",
@@ -286,16 +316,26 @@ def one_shot(bench, folder, taking, ready, giving):
 
 # For each work its programs; the first is the reference.
 TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "rsyncd --fsync": rsyncd_durable,
-         "zstd -1, nc": zstd_nc, "qrdrop": qrdrop}
-CLASSIC = {"sendfile -> splice": pair, "nc": nc, "qrdrop --classic": classic}
+         "zstd -1, nc": zstd_nc, "nc, sealed": sealed, "qrdrop": qrdrop}
+CLASSIC = {"sendfile -> splice": pair, "sendfile -> splice, hash": pair_hashed, "qrdrop --classic": classic}
 
 
-def warmed(folder, amount):
-    """Touches and frees as much memory as a run will fill: pages that are new to the machine cost several times as much."""
-    path = folder / "warm"
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, amount)
-    path.unlink()
+PAGE, BLOCK = 4 << 10, 2 << 20
+KEEP_SIZE, PUNCH_HOLE = 1, 2  # of fallocate(2)
+
+
+def warm(folder, amount):
+    """Has the kernel keep as much free memory at hand as a run will fill. A virtual machine gives free memory back to its
+    host in whole blocks, and gets it again page by page, at several times the cost. So a page of each block stays in use."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with (folder / "ballast").open("wb") as file:
+        for _ in range(0, amount, BLOCK):
+            file.write(bytes(BLOCK))
+        file.flush()
+        for start in range(0, amount, BLOCK):
+            hole = map(ctypes.c_long, (start + PAGE, BLOCK - PAGE))
+            if libc.fallocate(file.fileno(), KEEP_SIZE | PUNCH_HOLE, *hole):
+                raise OSError(ctypes.get_errno(), "no holes here")
 
 
 def measured(bench, root, tool, work, sources):
@@ -315,7 +355,6 @@ def measured(bench, root, tool, work, sources):
                 failures.append(Failed("what arrived differs from what was sent"))
 
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        warmed(pathlib.Path(folder), size(sources) + (64 << 20))
         threads = [threading.Thread(target=one, args=(source, pathlib.Path(folder) / source.name)) for source in sources]
         for thread in threads:
             thread.start()
@@ -342,15 +381,15 @@ def row(work, tool, results, reference, amount):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for program in ("qrdrop", "meter", "pair", "link"):
+    for program in ("qrdrop", "meter", "pair", "link", "sealed"):
         parser.add_argument(f"--{program}", required=True, type=os.path.abspath)
     parser.add_argument("--mib", type=int, default=2048, help="size of W1, W2 and W5")
     parser.add_argument("--files", type=int, default=10_000, help="files in W3")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--work", default="W1,W3,W4")
     parser.add_argument("--net", default="N1", choices=NETWORKS)
-    parser.add_argument("--congestion", default="cubic", help="congestion control on N2 and N3, of everybody")
-    parser.add_argument("--tools", default="nc/scp AES-GCM/qrdrop/sendfile -> splice/qrdrop --classic",
+    parser.add_argument("--congestion", default="cubic", help="congestion control of everybody, if root runs this")
+    parser.add_argument("--tools", default="nc/scp AES-GCM/nc, sealed/qrdrop/sendfile -> splice/sendfile -> splice, hash/qrdrop --classic",
                         help=f"the ones to run, the references always; there are {'/'.join({**TOOLS, **CLASSIC})}")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
     bench = parser.parse_args()
@@ -360,6 +399,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root, contextlib.ExitStack() as network:
         root = pathlib.Path(root)
         sources = make_sources(root / "sources", bench.mib, bench.files)
+        warm(root, 2 * max(size(of) for of in sources.values()))
         bench.network = Network(bench)
         network.callback(bench.network.close)
         print("| work | program | median | x reference | CPU s/GiB, send + receive | peak MiB, send + receive |")
@@ -382,7 +422,7 @@ def main():
                 if results[tool]:
                     print(row(work, tool, results[tool], results[reference], size(sources[work])), flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    where = f"{bench.net} in `{bench.folder}`" if bench.net == "N1" else f"{bench.net} with {bench.congestion} in `{bench.folder}`"
+    where = f"{bench.net} with {bench.congestion if bench.network.allowed else 'the congestion control of this system'} in `{bench.folder}`"
     print(f"\n{bench.mib} MiB, {bench.files} files, {bench.runs} rounds on {where}, {os.cpu_count()} cores, load {load}")
     sys.exit(failed)
 

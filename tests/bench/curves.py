@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import tempfile
 
-from bench import Failed, Network, Running, same, size, warmed
+from bench import Failed, Network, Running, same, warm
 
 MIB = 1 << 20
 
@@ -36,7 +36,6 @@ def transfer(bench, source, *how):
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         folder = pathlib.Path(folder)
         (folder / "target").mkdir()
-        warmed(folder, min(size([source]), 4 << 30))
         taking, to = receiver(bench, folder, folder / "target", "--once")
         try:
             giving = Running(bench, folder, "sender", [bench.qrdrop, "send", source, *to, "--state-dir", folder / "s", *how]).side(1200)
@@ -92,6 +91,7 @@ def steps(least, most, factor):
 def measure_size(bench, root):
     for mib in [*steps(1, 4096, 4), 16 << 10, 100 << 10]:
         source = noise(root / "file.bin", mib * MIB)
+        warm(root, min(mib * MIB, 4 << 30))
         yield mib, median(bench, lambda: transfer(bench, source))
         source.unlink()
 
@@ -103,6 +103,7 @@ def measure_files(bench, root):
             leaf = tree / f"{number // 1000:04}" / f"{number % 1000:03}"
             leaf.parent.mkdir(parents=True, exist_ok=True)
             leaf.write_bytes(number.to_bytes(4, "big") * 256)
+        warm(root, count * 8 << 10)  # a page of content, and what names and inodes take
         yield count, (median(bench, lambda: transfer(bench, tree)) if count <= 10_000 else list(transfer(bench, tree)))
         subprocess.run(["rm", "-rf", tree], check=True)
 
