@@ -13,11 +13,11 @@ use super::command::ask;
 use super::facts::{Dialled, Facts, Heard, Others, Port};
 use super::firewall::{self, Firewall, Packet, Protocol};
 use super::system::{self, Around, Flags};
-use crate::net::NetError;
 use crate::net::addresses::{Candidate, Network, source_towards};
 use crate::net::dial::dial;
 use crate::net::discovery::{MDNS_PORT, answerers, hears_itself, port_is_shared, worth_advertising};
 use crate::net::listen::{Bound, PortChoice, bind};
+use crate::net::{Load, NetError};
 
 /// An advertisement comes back within milliseconds; on a busy machine within some hundred.
 const ECHO_WAIT: Duration = Duration::from_millis(1_500);
@@ -87,7 +87,8 @@ async fn dial_all(bound: Option<Bound>, ips: &[IpAddr]) -> Vec<Dialled> {
         for from in sources {
             let address = SocketAddr::new(to, listener.port());
             dials.spawn(async move {
-                let answered = timeout(DIAL_WAIT, dial(address, from)).await.is_ok_and(|dialled| dialled.is_ok());
+                let answered =
+                    timeout(DIAL_WAIT, dial(address, from, Load::Talk)).await.is_ok_and(|dialled| dialled.is_ok());
                 Dialled { to, from, answered }
             });
         }

@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{NetError, tune};
+use super::{Load, NetError, begin_unpaced, tune};
 
 /// Within one room an answer takes milliseconds; this leaves time for a lost first packet (1 s, then 3 s, then 7 s) and
 /// for a phone's radio to wake.
@@ -17,13 +17,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an address has for itself before the next one is tried beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects to one address, from `source` if given (an address of the chosen interface).
+/// Connects to one address for a `load`, from `source` if given (an address of the chosen interface).
 ///
 /// # Errors
 /// [`NetError::Refused`], [`NetError::Unreachable`], [`NetError::TimedOut`]; [`NetError::NoAddress`] when `source` is of
 /// the other address family; [`NetError::Dial`] for anything else.
-pub async fn dial(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, NetError> {
-    match timeout(CONNECT_TIMEOUT, connect(address, source)).await {
+pub async fn dial(address: SocketAddr, source: Option<IpAddr>, load: Load) -> Result<TcpStream, NetError> {
+    match timeout(CONNECT_TIMEOUT, connect(address, source, load)).await {
         Ok(Ok(stream)) => {
             tune(&stream);
             Ok(stream)
@@ -33,13 +33,16 @@ pub async fn dial(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStre
     }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, source: Option<IpAddr>, load: Load) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         if source.is_ipv4() != address.is_ipv4() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         socket.bind(SocketAddr::new(source, 0))?;
+    }
+    if load == Load::Bulk {
+        begin_unpaced(&socket);
     }
     socket.connect(address).await
 }
@@ -63,7 +66,7 @@ fn classify(address: SocketAddr, source: io::Error) -> NetError {
 /// # Errors
 /// [`NetError::NoAddress`] when there is nothing to try; otherwise what the most telling attempt said: a refusal
 /// before a silence, a silence before a missing way.
-pub async fn dial_any(addresses: &[SocketAddr], sources: &[IpAddr]) -> Result<TcpStream, NetError> {
+pub async fn dial_any(addresses: &[SocketAddr], sources: &[IpAddr], load: Load) -> Result<TcpStream, NetError> {
     let mut waiting = addresses.iter().filter_map(|&address| {
         if sources.is_empty() {
             return Some((address, None));
@@ -76,7 +79,7 @@ pub async fn dial_any(addresses: &[SocketAddr], sources: &[IpAddr]) -> Result<Tc
     loop {
         match waiting.next() {
             Some((address, source)) => {
-                attempts.spawn(dial(address, source));
+                attempts.spawn(dial(address, source, load));
             }
             None if attempts.is_empty() => return Err(failure),
             None => {}

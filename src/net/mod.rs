@@ -21,7 +21,7 @@ pub mod watch;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 pub use error::NetError;
 
@@ -31,14 +31,40 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// Has a connection that sends files find its rate by what arrives and not by what is lost (BBR,
-/// draft-ietf-ccwg-bbr), where the system has that and lets this user choose; whether it does now.
-pub fn prefer_bbr(stream: &std::net::TcpStream) -> bool {
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Messages.
+    Talk,
+    /// Files.
+    Bulk,
+}
+
+/// Has a connection that is not made yet find its rate without pacing, as most systems do: the timers of one that paces (BBR)
+/// cost as much as ciphers where nothing holds the bytes up. Once it has paced it does so for good.
+fn begin_unpaced(socket: &TcpSocket) {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-    return SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok();
+    {
+        let socket = SockRef::from(socket);
+        if socket.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr")) {
+            // Which of them this user may choose is up to the system.
+            let _ = socket.set_tcp_congestion(b"cubic").or_else(|_| socket.set_tcp_congestion(b"reno"));
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    let _ = socket;
+}
+
+/// Has a connection that sends files find its rate by what arrives and not by what is lost (BBR,
+/// draft-ietf-ccwg-bbr), where the system has that and lets this user choose; whether it does now. One that is `near`, or
+/// does not leave this machine, loses next to nothing, and stays as it is.
+pub fn prefer_bbr(stream: &std::net::TcpStream, near: bool) -> bool {
+    let within = stream.local_addr().is_ok_and(|own| stream.peer_addr().is_ok_and(|peer| own.ip() == peer.ip()));
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    return !near && !within && SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok();
     #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
     return {
-        let _ = stream;
+        let _ = (within, near);
         false
     };
 }

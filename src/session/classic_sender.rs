@@ -17,7 +17,7 @@ use super::error::SessionError;
 use super::inbox::wire_name;
 use crate::classic;
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Failure, Offer, OfferedEntry, Peer, Reporter};
-use crate::net::dial;
+use crate::net::{Load, dial, prefer_bbr};
 use crate::store::{SendError, SourceEntry, SourceFile};
 use crate::transfer::Brake;
 
@@ -29,6 +29,9 @@ const ACK_POLL: Duration = Duration::from_millis(10);
 
 /// How long a receiver that has the header may take to read it, before data follows it into the same buffer.
 const HEADER_READ: Duration = Duration::from_millis(100);
+
+/// A receiver that is reached within this time is on a cable or this machine: a round trip.
+const NEAR: Duration = Duration::from_millis(2);
 
 /// One file for a tutorial receiver.
 pub struct ClassicSender {
@@ -49,8 +52,10 @@ impl ClassicSender {
     /// # Errors
     /// The failure, with the exit code that stands for it.
     pub async fn send(&self, addresses: &[SocketAddr]) -> Result<(), (Option<String>, Failure)> {
-        let dialled = dial::dial_any(addresses, self.source.as_slice()).await;
+        let began = Instant::now();
+        let dialled = dial::dial_any(addresses, self.source.as_slice(), Load::Bulk).await;
         let socket = dialled.map_err(|error| (None, SessionError::from(error).failure()))?;
+        let near = began.elapsed() < NEAR;
         let transfer = data_encoding::HEXLOWER.encode(&wire_name());
         let failed = |error: SessionError| {
             let mut failure = error.failure();
@@ -62,7 +67,7 @@ impl ClassicSender {
         let address = socket.peer_addr().map_err(|error| failed(SessionError::Cut(error)))?;
         self.announce(&transfer, address);
         let started = Instant::now();
-        self.stream(socket, &transfer).await.map_err(failed)?;
+        self.stream(socket, near, &transfer).await.map_err(failed)?;
         self.reporter.tell(Event::Finished {
             transfer: transfer.clone(),
             files: 1,
@@ -88,7 +93,7 @@ impl ClassicSender {
         }));
     }
 
-    async fn stream(&self, mut socket: TcpStream, transfer: &str) -> Result<(), SessionError> {
+    async fn stream(&self, mut socket: TcpStream, near: bool, transfer: &str) -> Result<(), SessionError> {
         let source = self.entry.open()?;
         let bytes = self.entry.bytes;
         let header = classic::header(&self.entry.offered, bytes);
@@ -100,7 +105,10 @@ impl ClassicSender {
             self.reporter.tell(Event::Progress { transfer, bytes: moved, total });
         };
         let brake = self.brake.clone();
-        let give = move |socket: &Socket, meter: &Meter| give(&source, bytes, brake.as_deref(), socket, meter);
+        let give = move |socket: &Socket, meter: &Meter| {
+            prefer_bbr(socket, near);
+            give(&source, bytes, brake.as_deref(), socket, meter)
+        };
         // Whoever gives it up has nothing here that would stay behind.
         bulk::apart(socket, progress, pending(), give).await
     }

@@ -12,6 +12,7 @@ use super::acquaintance::{Acquaintance, Bond, recognise};
 use super::conn::{Channel, Conn};
 use super::consent::{Consent, Level, Standing, refusal};
 use super::error::{SessionError, Unconfirmed};
+use super::growth::Distance;
 use super::host::{Ended, Host, lock, unless_leaving};
 use super::lanes::{LaneHandle, OpenSession};
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
@@ -25,9 +26,6 @@ use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Inside};
 use crate::pairing::{Binding, LinkKind};
 use crate::wire::{Commit, Hello, Method, Nonce, Open, Proof, RefuseCode, Reveal, Role, VERSION};
-
-/// A guest that answers a handshake this late is on a link that is hardly quicker than compressing.
-const FAR_ANSWER: Duration = Duration::from_millis(10);
 
 /// Comparisons of codes that may wait for a person at once. Strangers can start them, and one prompt shows at a time.
 const MOST_COMPARISONS: usize = 4;
@@ -146,11 +144,8 @@ pub(super) async fn enter(
             let (stream, tls) = stream.into_inner();
             let (_, stream) = stream.into_parts();
             let socket = stream.into_std().map_err(SessionError::Cut)?;
-            let handle =
-                session.enter(lane, &socket).ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
-            if lane == 0 && answered >= FAR_ANSWER {
-                handle.presume_slow();
-            }
+            let handle = session.enter(lane, &socket, Distance::of_answer(answered));
+            let handle = handle.ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
             pass.promote();
             return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));
         }

@@ -17,22 +17,45 @@ use crate::wire::LANE_NUMBERS;
 /// Over how long a rate is measured, at least: a few of a new connection's round trips, and far more than a chunk takes.
 const WINDOW: Duration = Duration::from_millis(300);
 
-/// A lane that took this long to open, which is some four round trips and 3 ms of arithmetic, goes over a link where one
-/// is rarely enough, and which is hardly quicker than compressing.
-pub(super) const FAR: Duration = Duration::from_millis(20);
+/// How far away the other end is, by how long it takes to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distance {
+    /// On a cable or within a machine: there it is cores that are short, and what looks as if more than a few lanes paid is
+    /// noise.
+    Near,
+    Between,
+    /// Over a link where one lane is rarely enough, and which is hardly quicker than compressing.
+    Far,
+}
 
-/// Lanes at once on such a link where loss slows them down: a transfer of a few seconds has no time to try.
+impl Distance {
+    /// For a guest, who knows how long a lane took to open: some four round trips and 3 ms of arithmetic.
+    pub(super) fn of_opening(took: Duration) -> Distance {
+        Distance::by(took, 8, 20)
+    }
+
+    /// For a host, who knows when its part of a handshake was answered: a round trip and 2 ms of arithmetic.
+    pub(super) fn of_answer(took: Duration) -> Distance {
+        Distance::by(took, 4, 10)
+    }
+
+    fn by(took: Duration, near_ms: u64, far_ms: u64) -> Distance {
+        match took {
+            _ if took < Duration::from_millis(near_ms) => Distance::Near,
+            _ if took < Duration::from_millis(far_ms) => Distance::Between,
+            _ => Distance::Far,
+        }
+    }
+}
+
+/// Lanes at once on a far link where loss slows them down: a transfer of a few seconds has no time to try.
 const FIRST_FAR: u16 = 8;
 
 /// How long one lane goes alone on such a link where loss does not slow it down: it fills the link by itself, and to find
 /// that a second one does not pay costs a tenth of a second.
 const ALONE: Duration = Duration::from_secs(3);
 
-/// A lane that opened within this time goes over a cable or within a machine: there it is cores that are short, and what
-/// looks as if more than a few lanes paid is noise.
-const NEAR: Duration = Duration::from_millis(8);
-
-/// Lanes on such a link: one for each core that can be busy with it, and four fill any of today's networks.
+/// Lanes on a near link: one for each core that can be busy with it, and four fill any of today's networks.
 fn most_near() -> u16 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4) as u16)
 }
@@ -89,10 +112,10 @@ fn window(opening: Duration) -> Duration {
 
 /// How many lanes there are at first, and after how long it is looked what they carry.
 fn first(opening: Duration, bears_loss: bool, most: u16) -> (u16, Duration) {
-    match opening >= FAR {
-        true if bears_loss => (1, ALONE),
-        true => (FIRST_FAR.min(most), window(opening)),
-        false => (1, window(opening)),
+    match Distance::of_opening(opening) {
+        Distance::Far if bears_loss => (1, ALONE),
+        Distance::Far => (FIRST_FAR.min(most), window(opening)),
+        Distance::Near | Distance::Between => (1, window(opening)),
     }
 }
 
@@ -108,7 +131,8 @@ pub(super) async fn grow(
     opening: Duration,
 ) -> Infallible {
     let way = Arc::new((way, identity));
-    let most = if opening < NEAR { most.min(most_near()) } else { most };
+    let distance = Distance::of_opening(opening);
+    let most = if distance == Distance::Near { most.min(most_near()) } else { most };
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
     let slow_start = 2 * opening;
@@ -121,7 +145,7 @@ pub(super) async fn grow(
             let (way, lanes) = (Arc::clone(&way), Arc::clone(&lanes));
             opened.spawn(async move {
                 let stream = open_lane(&way.0, &way.1, session, lane).await.ok()?;
-                lanes.enter(lane, most, &stream.sock).ok()??.run(stream).ok()
+                lanes.enter(lane, most, &stream.sock, distance).ok()??.run(stream).ok()
             });
         }
         while opened.join_next().await.is_some() {}
@@ -198,6 +222,18 @@ mod tests {
         assert_eq!([first(far, false, 16), first(far, false, 3)], [(8, WINDOW), (3, WINDOW)]);
         assert_eq!(first(very_far, false, 16), (8, Duration::from_millis(1200)));
         assert_eq!(first(far, true, 16), (1, ALONE));
+    }
+
+    #[test]
+    fn a_round_trip_of_half_a_millisecond_is_near_to_both_ends_and_one_of_ten_is_far() {
+        let seen_by_both = |round_trip| {
+            let round_trip = Duration::from_micros(round_trip);
+            let [opening, answer] = [(4, 3), (1, 2)].map(|(trips, ms)| round_trip * trips + Duration::from_millis(ms));
+            [Distance::of_opening(opening), Distance::of_answer(answer)]
+        };
+        assert_eq!(seen_by_both(500), [Distance::Near; 2]);
+        assert_eq!(seen_by_both(3_000), [Distance::Between; 2]);
+        assert_eq!(seen_by_both(10_000), [Distance::Far; 2]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use zeroize::Zeroizing;
 
 use super::error::SessionError;
+use super::growth::Distance;
 use super::host::lock;
 use crate::net::prefer_bbr;
 use crate::pairing::proof::{self, Direction, EXPORTER_BYTES, Purpose};
@@ -160,12 +161,21 @@ impl Lanes {
     }
 
     /// Notes a lane's socket, made blocking and impatient; `None` if the number was used, or `most` are open.
-    pub(super) fn enter(self: &Arc<Self>, lane: u16, most: u16, socket: &TcpStream) -> io::Result<Option<LaneHandle>> {
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        lane: u16,
+        most: u16,
+        socket: &TcpStream,
+        distance: Distance,
+    ) -> io::Result<Option<LaneHandle>> {
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LANE_SILENCE))?;
         socket.set_write_timeout(Some(LANE_SILENCE))?;
-        if let LaneWork::Send(_) = self.work {
-            self.bears_loss.store(prefer_bbr(socket), Ordering::Relaxed);
+        if let LaneWork::Send(outgoing) = &self.work {
+            self.bears_loss.store(prefer_bbr(socket, distance == Distance::Near), Ordering::Relaxed);
+            if lane == 0 && distance == Distance::Far {
+                outgoing.presume_slow();
+            }
         }
         let mut open = lock(&self.open);
         if !open.admits(lane, most) {
@@ -188,13 +198,6 @@ impl Lanes {
     /// Whether loss does not slow them down; no if the peer sends, who alone knows.
     pub(super) fn bear_loss(&self) -> bool {
         self.bears_loss.load(Ordering::Relaxed)
-    }
-
-    /// Says before the first of them runs that the link is far, see [`Outgoing::presume_slow`].
-    pub(super) fn presume_slow(&self) {
-        if let LaneWork::Send(outgoing) = &self.work {
-            outgoing.presume_slow();
-        }
     }
 
     /// How many are open.
@@ -226,11 +229,6 @@ impl Drop for Running {
 }
 
 impl LaneHandle {
-    /// See [`Lanes::presume_slow`].
-    pub(super) fn presume_slow(&self) {
-        self.lanes.presume_slow();
-    }
-
     /// Does the lane's work on a thread of its own.
     pub(super) fn run<C, S>(self, stream: StreamOwned<C, TcpStream>) -> Result<(), SessionError>
     where
@@ -303,8 +301,8 @@ pub(super) type LaneProof = [u8; proof::PROOF_BYTES];
 
 impl OpenSession {
     /// Notes the socket of an admitted lane; `None` if another was quicker to take its number.
-    pub(super) fn enter(&self, lane: u16, socket: &TcpStream) -> Option<LaneHandle> {
-        self.lanes.enter(lane, self.most, socket).ok()?
+    pub(super) fn enter(&self, lane: u16, socket: &TcpStream, distance: Distance) -> Option<LaneHandle> {
+        self.lanes.enter(lane, self.most, socket, distance).ok()?
     }
 }
 

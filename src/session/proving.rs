@@ -12,7 +12,7 @@ use super::error::SessionError;
 use super::lanes::LaneSecret;
 use super::opening::PAIRING_LIMIT;
 use super::returning::{ResumeHash, key_id};
-use crate::net::dial;
+use crate::net::{Load, dial};
 use crate::pairing::code::{Awaiting, SixDigits};
 use crate::pairing::proof::{self, Direction, Purpose};
 use crate::pairing::tls::{self, Pin};
@@ -98,7 +98,7 @@ pub(super) async fn open_lane(
     session: [u8; 16],
     lane: u16,
 ) -> Result<rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>, SessionError> {
-    let socket = dial::dial(way.address, way.source).await?;
+    let socket = dial::dial(way.address, way.source, Load::Bulk).await?;
     let open = async {
         let stream = secure(socket, identity, Pin::Prefix(way.server.prefix())).await?;
         let binding = tls::client_binding(stream.get_ref().1, identity)

@@ -14,13 +14,13 @@ use super::conn::Conn;
 use super::consent::Standing;
 use super::devices::{Device, Devices};
 use super::error::{SessionError, Unconfirmed};
-use super::growth::{FAR, grow};
+use super::growth::{Distance, grow};
 use super::lanes::Running;
 use super::opening::{PAIRING_LIMIT, Paired, compare, hello, named, part, unnamed};
 use super::proving::{LaneWay, Proving, open_lane, prove, secure};
 use super::returning::ResumeHash;
 use crate::events::{Event, Reporter};
-use crate::net::{NetError, dial};
+use crate::net::{Load, NetError, dial};
 use crate::pairing::tls::{self, Pin};
 use crate::pairing::{Binding, Fingerprint, Identity, Invitation};
 use crate::wire::{Hello, Refuse, RefuseCode, Role, VERSION};
@@ -143,10 +143,8 @@ impl Visit {
         let lane = open_lane(&way, identity, session, 0);
         let stream = self.paired.conn.attentive_during(lane).await?;
         let opening = began.elapsed();
-        if opening >= FAR {
-            running.lanes.presume_slow();
-        }
-        let entered = running.lanes.enter(0, most, &stream.sock).map_err(SessionError::Cut)?;
+        let entered = running.lanes.enter(0, most, &stream.sock, Distance::of_opening(opening));
+        let entered = entered.map_err(SessionError::Cut)?;
         entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)?;
         Ok(grow(way, identity.clone(), session, most, Arc::clone(&running.lanes), opening))
     }
@@ -252,7 +250,7 @@ impl Errand<'_> {
     async fn connect(&self, addresses: &[SocketAddr], pin: Pin) -> Result<client::TlsStream<TcpStream>, SessionError> {
         let (mut left, mut failure) = (addresses.to_vec(), None);
         loop {
-            let socket = match dial::dial_any(&left, self.source.as_slice()).await {
+            let socket = match dial::dial_any(&left, self.source.as_slice(), Load::Talk).await {
                 Ok(socket) => socket,
                 Err(error) => return Err(failure.unwrap_or(SessionError::Unreachable(error))),
             };
