@@ -56,17 +56,20 @@ fn begin_unpaced(socket: &TcpSocket) {
 }
 
 /// Has a connection that sends files find its rate by what arrives and not by what is lost (BBR,
-/// draft-ietf-ccwg-bbr), where the system has that and lets this user choose; whether it does now. One that is `near`, or
-/// does not leave this machine, loses next to nothing, and stays as it is.
-pub fn prefer_bbr(stream: &std::net::TcpStream, near: bool) -> bool {
-    let within = stream.local_addr().is_ok_and(|own| stream.peer_addr().is_ok_and(|peer| own.ip() == peer.ip()));
+/// draft-ietf-ccwg-bbr), where the system has that and lets this user choose; whether it does now.
+pub fn prefer_bbr(stream: &std::net::TcpStream) -> bool {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-    return !near && !within && SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok();
+    return SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok();
     #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
     return {
-        let _ = (within, near);
+        let _ = stream;
         false
     };
+}
+
+/// Whether both ends of a connection are on this machine.
+pub fn within_machine(stream: &std::net::TcpStream) -> bool {
+    stream.local_addr().is_ok_and(|own| stream.peer_addr().is_ok_and(|peer| own.ip() == peer.ip()))
 }
 
 /// Sets what every connection of ours wants: small frames leave at once, and a dead peer is noticed.

@@ -17,7 +17,7 @@ use super::error::SessionError;
 use super::inbox::wire_name;
 use crate::classic;
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Failure, Offer, OfferedEntry, Peer, Reporter};
-use crate::net::{Load, dial, prefer_bbr};
+use crate::net::{Load, dial, prefer_bbr, within_machine};
 use crate::store::{SendError, SourceEntry, SourceFile};
 use crate::transfer::Brake;
 
@@ -106,7 +106,9 @@ impl ClassicSender {
         };
         let brake = self.brake.clone();
         let give = move |socket: &Socket, meter: &Meter| {
-            prefer_bbr(socket, near);
+            if !near && !within_machine(socket) {
+                prefer_bbr(socket);
+            }
             give(&source, bytes, brake.as_deref(), socket, meter)
         };
         // Whoever gives it up has nothing here that would stay behind.

@@ -144,7 +144,7 @@ pub(super) async fn enter(
             let (stream, tls) = stream.into_inner();
             let (_, stream) = stream.into_parts();
             let socket = stream.into_std().map_err(SessionError::Cut)?;
-            let handle = session.enter(lane, &socket, Distance::of_answer(answered));
+            let handle = session.enter(lane, &socket, Distance::of_answer(answered, &socket));
             let handle = handle.ok_or_else(|| SessionError::broke("a lane number that is taken"))?;
             pass.promote();
             return Ok(Entrance::Lane(handle, Box::new(rustls::StreamOwned::new(tls, socket))));

@@ -3,6 +3,7 @@
 //! costs its threads.
 
 use std::convert::Infallible;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,17 +12,22 @@ use tokio::time::sleep;
 
 use super::lanes::Lanes;
 use super::proving::{LaneWay, open_lane};
+use crate::net::within_machine;
 use crate::pairing::Identity;
 use crate::wire::LANE_NUMBERS;
 
 /// Over how long a rate is measured, at least: a few of a new connection's round trips, and far more than a chunk takes.
 const WINDOW: Duration = Duration::from_millis(300);
 
+/// What is not near, and what is far, for a guest and for a host.
+const OPENING: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(20)];
+const ANSWER: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(10)];
+
 /// How far away the other end is, by how long it takes to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distance {
-    /// On a cable or within a machine: there it is cores that are short, and what looks as if more than a few lanes paid is
-    /// noise.
+    /// On a cable or within a machine, however busy that is: there it is cores that are short, and what looks as if more than
+    /// a few lanes paid is noise.
     Near,
     Between,
     /// Over a link where one lane is rarely enough, and which is hardly quicker than compressing.
@@ -30,19 +36,19 @@ pub(super) enum Distance {
 
 impl Distance {
     /// For a guest, who knows how long a lane took to open: some four round trips and 3 ms of arithmetic.
-    pub(super) fn of_opening(took: Duration) -> Distance {
-        Distance::by(took, 8, 20)
+    pub(super) fn of_opening(took: Duration, lane: &TcpStream) -> Distance {
+        Distance::by(took, OPENING, within_machine(lane))
     }
 
     /// For a host, who knows when its part of a handshake was answered: a round trip and 2 ms of arithmetic.
-    pub(super) fn of_answer(took: Duration) -> Distance {
-        Distance::by(took, 4, 10)
+    pub(super) fn of_answer(took: Duration, lane: &TcpStream) -> Distance {
+        Distance::by(took, ANSWER, within_machine(lane))
     }
 
-    fn by(took: Duration, near_ms: u64, far_ms: u64) -> Distance {
+    fn by(took: Duration, [near, far]: [Duration; 2], within: bool) -> Distance {
         match took {
-            _ if took < Duration::from_millis(near_ms) => Distance::Near,
-            _ if took < Duration::from_millis(far_ms) => Distance::Between,
+            _ if within || took < near => Distance::Near,
+            _ if took < far => Distance::Between,
             _ => Distance::Far,
         }
     }
@@ -111,8 +117,8 @@ fn window(opening: Duration) -> Duration {
 }
 
 /// How many lanes there are at first, and after how long it is looked what they carry.
-fn first(opening: Duration, bears_loss: bool, most: u16) -> (u16, Duration) {
-    match Distance::of_opening(opening) {
+fn first(distance: Distance, opening: Duration, bears_loss: bool, most: u16) -> (u16, Duration) {
+    match distance {
         Distance::Far if bears_loss => (1, ALONE),
         Distance::Far => (FIRST_FAR.min(most), window(opening)),
         Distance::Near | Distance::Between => (1, window(opening)),
@@ -128,15 +134,14 @@ pub(super) async fn grow(
     session: [u8; 16],
     most: u16,
     lanes: Arc<Lanes>,
-    opening: Duration,
+    (opening, distance): (Duration, Distance),
 ) -> Infallible {
     let way = Arc::new((way, identity));
-    let distance = Distance::of_opening(opening);
     let most = if distance == Distance::Near { most.min(most_near()) } else { most };
     let mut growth = Growth { most, state: State::Fresh };
     let mut numbers = 1..LANE_NUMBERS;
     let slow_start = 2 * opening;
-    let (mut wanted, mut look_after) = first(opening, lanes.bear_loss(), most);
+    let (mut wanted, mut look_after) = first(distance, opening, lanes.bear_loss(), most);
     loop {
         let open = lanes.count() as u16;
         lanes.keep(wanted);
@@ -217,11 +222,14 @@ mod tests {
 
     #[test]
     fn a_far_link_gets_many_lanes_at_once_but_where_one_bears_loss() {
-        let [near, far, very_far] = [1, 40, 300].map(Duration::from_millis);
-        assert_eq!([first(near, false, 16), first(near, true, 16)], [(1, WINDOW); 2]);
-        assert_eq!([first(far, false, 16), first(far, false, 3)], [(8, WINDOW), (3, WINDOW)]);
-        assert_eq!(first(very_far, false, 16), (8, Duration::from_millis(1200)));
-        assert_eq!(first(far, true, 16), (1, ALONE));
+        let first = |opening, bears_loss, most| {
+            let opening = Duration::from_millis(opening);
+            first(Distance::by(opening, OPENING, false), opening, bears_loss, most)
+        };
+        assert_eq!([first(1, false, 16), first(1, true, 16)], [(1, WINDOW); 2]);
+        assert_eq!([first(40, false, 16), first(40, false, 3)], [(8, WINDOW), (3, WINDOW)]);
+        assert_eq!(first(300, false, 16), (8, Duration::from_millis(1200)));
+        assert_eq!(first(40, true, 16), (1, ALONE));
     }
 
     #[test]
@@ -229,11 +237,12 @@ mod tests {
         let seen_by_both = |round_trip| {
             let round_trip = Duration::from_micros(round_trip);
             let [opening, answer] = [(4, 3), (1, 2)].map(|(trips, ms)| round_trip * trips + Duration::from_millis(ms));
-            [Distance::of_opening(opening), Distance::of_answer(answer)]
+            [Distance::by(opening, OPENING, false), Distance::by(answer, ANSWER, false)]
         };
         assert_eq!(seen_by_both(500), [Distance::Near; 2]);
         assert_eq!(seen_by_both(3_000), [Distance::Between; 2]);
         assert_eq!(seen_by_both(10_000), [Distance::Far; 2]);
+        assert_eq!(Distance::by(Duration::from_secs(1), OPENING, true), Distance::Near, "a machine that is busy");
     }
 
     #[test]

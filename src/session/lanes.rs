@@ -172,7 +172,8 @@ impl Lanes {
         socket.set_read_timeout(Some(LANE_SILENCE))?;
         socket.set_write_timeout(Some(LANE_SILENCE))?;
         if let LaneWork::Send(outgoing) = &self.work {
-            self.bears_loss.store(prefer_bbr(socket, distance == Distance::Near), Ordering::Relaxed);
+            // Near by there is next to no loss, and pacing costs more than it brings.
+            self.bears_loss.store(distance != Distance::Near && prefer_bbr(socket), Ordering::Relaxed);
             if lane == 0 && distance == Distance::Far {
                 outgoing.presume_slow();
             }

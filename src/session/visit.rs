@@ -143,10 +143,11 @@ impl Visit {
         let lane = open_lane(&way, identity, session, 0);
         let stream = self.paired.conn.attentive_during(lane).await?;
         let opening = began.elapsed();
-        let entered = running.lanes.enter(0, most, &stream.sock, Distance::of_opening(opening));
+        let distance = Distance::of_opening(opening, &stream.sock);
+        let entered = running.lanes.enter(0, most, &stream.sock, distance);
         let entered = entered.map_err(SessionError::Cut)?;
         entered.ok_or_else(|| SessionError::broke("a lane number that is taken"))?.run(stream)?;
-        Ok(grow(way, identity.clone(), session, most, Arc::clone(&running.lanes), opening))
+        Ok(grow(way, identity.clone(), session, most, Arc::clone(&running.lanes), (opening, distance)))
     }
 }
 

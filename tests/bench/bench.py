@@ -14,7 +14,6 @@ sender is taken off both programs that make it. What arrived is compared byte fo
 import argparse
 import collections
 import contextlib
-import ctypes
 import getpass
 import os
 import pathlib
@@ -30,6 +29,7 @@ import threading
 import time
 
 from compress import log_lines
+from memory import warm
 
 # MBIT DELAY_US JITTER_US LOSS_PERCENT QUEUE_KIB of link.c.
 NETWORKS = {"N1": None, "N2": "1000 500 0 0 1024", "N3": "100 5000 2000 0.5 256"}
@@ -229,6 +229,14 @@ def rsyncd_durable(bench, source, target, folder):
     return rsyncd(bench, source, target, folder, "--fsync")
 
 
+def rsyncd_then_sync(bench, source, target, folder):
+    """The least that makes what rsync has stored survive a power cut: all at once, and nobody is told of a file before."""
+    result = rsyncd(bench, source, target, folder)
+    start = time.monotonic()
+    subprocess.run(["sync", "-f", target], check=True)
+    return result._replace(end=result.end + time.monotonic() - start)
+
+
 def scp(bench, source, target, folder):
     port, there = free_port(), bench.network.address
     for key in ("host", "user"):
@@ -315,27 +323,9 @@ def one_shot(bench, folder, taking, ready, giving):
 
 
 # For each work its programs; the first is the reference.
-TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "rsyncd --fsync": rsyncd_durable,
+TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "rsyncd --fsync": rsyncd_durable, "rsyncd, sync -f": rsyncd_then_sync,
          "zstd -1, nc": zstd_nc, "nc, sealed": sealed, "qrdrop": qrdrop}
 CLASSIC = {"sendfile -> splice": pair, "sendfile -> splice, hash": pair_hashed, "qrdrop --classic": classic}
-
-
-PAGE, BLOCK = 4 << 10, 2 << 20
-KEEP_SIZE, PUNCH_HOLE = 1, 2  # of fallocate(2)
-
-
-def warm(folder, amount):
-    """Has the kernel keep as much free memory at hand as a run will fill. A virtual machine gives free memory back to its
-    host in whole blocks, and gets it again page by page, at several times the cost. So a page of each block stays in use."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with (folder / "ballast").open("wb") as file:
-        for _ in range(0, amount, BLOCK):
-            file.write(bytes(BLOCK))
-        file.flush()
-        for start in range(0, amount, BLOCK):
-            hole = map(ctypes.c_long, (start + PAGE, BLOCK - PAGE))
-            if libc.fallocate(file.fileno(), KEEP_SIZE | PUNCH_HOLE, *hole):
-                raise OSError(ctypes.get_errno(), "no holes here")
 
 
 def measured(bench, root, tool, work, sources):
@@ -354,7 +344,10 @@ def measured(bench, root, tool, work, sources):
             if not same(source, target / source.name):
                 failures.append(Failed("what arrived differs from what was sent"))
 
-    with tempfile.TemporaryDirectory(dir=root) as folder:
+    with contextlib.ExitStack() as end:
+        folder = tempfile.mkdtemp(dir=root)
+        if not bench.keep:
+            end.callback(shutil.rmtree, folder)
         threads = [threading.Thread(target=one, args=(source, pathlib.Path(folder) / source.name)) for source in sources]
         for thread in threads:
             thread.start()
@@ -392,8 +385,10 @@ def main():
     parser.add_argument("--tools", default="nc/scp AES-GCM/nc, sealed/qrdrop/sendfile -> splice/sendfile -> splice, hash/qrdrop --classic",
                         help=f"the ones to run, the references always; there are {'/'.join({**TOOLS, **CLASSIC})}")
     parser.add_argument("--folder", default="/dev/shm", help="where everything is kept: memory or disk")
+    parser.add_argument("--keep", action="store_true", help="remove nothing before the end: ext4 without a journal is slow to give out "
+                                                            "again what was freed in the last minutes")
     bench = parser.parse_args()
-    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "rsyncd --fsync": "rsync", "zstd -1, nc": "zstd"}
+    needed = {"scp AES-GCM": "sshd", "rsyncd": "rsync", "rsyncd --fsync": "rsync", "rsyncd, sync -f": "rsync", "zstd -1, nc": "zstd"}
     wanted = {tool for tool in bench.tools.split("/") if shutil.which(needed.get(tool, "nc"))}
 
     with tempfile.TemporaryDirectory(dir=bench.folder, prefix="qrdrop-bench-") as root, contextlib.ExitStack() as network:

@@ -17,7 +17,8 @@ import statistics
 import subprocess
 import tempfile
 
-from bench import Failed, Network, Running, same, warm
+from bench import Failed, Network, Running, same
+from memory import warm
 
 MIB = 1 << 20
 
