@@ -214,6 +214,14 @@ def sealed(bench, source, target, folder):
     return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
 
 
+def sealed_renamed(bench, source, target, folder):
+    """The same for a tree, each file under a name that goes away until it is whole."""
+    port = free_port()
+    taking = [bench.sealed, "unpack", str(port), target]
+    giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | {shlex.quote(bench.sealed)} give {port} /dev/stdin"
+    return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
+
+
 def zstd_nc(bench, source, target, folder):
     return nc(bench, source, target, folder, "zstd -1 -qc |", "zstd -dqc |")
 
@@ -324,7 +332,7 @@ def one_shot(bench, folder, taking, ready, giving):
 
 # For each work its programs; the first is the reference.
 TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "rsyncd --fsync": rsyncd_durable, "rsyncd, sync -f": rsyncd_then_sync,
-         "zstd -1, nc": zstd_nc, "nc, sealed": sealed, "qrdrop": qrdrop}
+         "zstd -1, nc": zstd_nc, "nc, sealed": sealed, "nc, sealed, renamed": sealed_renamed, "qrdrop": qrdrop}
 CLASSIC = {"sendfile -> splice": pair, "sendfile -> splice, hash": pair_hashed, "qrdrop --classic": classic}
 
 

@@ -1,11 +1,15 @@
 //! `sealed take PORT FILE`, `sealed give PORT FILE`: what nc does, over loopback, with BLAKE3 and AES-128-GCM in between,
 //! by the same crates and in the same steps as qrdrop, and nothing else: no handshake, no name, no sync, no acknowledgement,
 //! no second connection. The least that a program needs on a machine that hashes and encrypts with the cores that copy.
-//! `sealed hash FILE` only hashes.
+//! `sealed unpack PORT FOLDER` takes what `tar` gives, and makes each file as qrdrop does: under a name that goes away, and
+//! renamed when it is whole. `sealed hash FILE` only hashes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -15,6 +19,11 @@ const RECORD: usize = 16 * 1024;
 const PIECE: usize = 4 * RECORD;
 const TAG: usize = 16;
 
+/// What a `tar` is made of.
+const BLOCK: usize = 512;
+/// Where files are that are not whole.
+const PARTIAL: &str = ".partial";
+
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let at = |port: &str| io::Result::Ok((Ipv4Addr::LOCALHOST, port.parse().map_err(io::Error::other)?));
@@ -22,9 +31,10 @@ fn main() -> io::Result<()> {
     let root = match arguments[..] {
         ["take", port, path] => take(TcpListener::bind(at(port)?)?.accept()?.0, File::create(path)?)?,
         ["give", port, path] => give(TcpStream::connect(at(port)?)?, File::open(path)?)?,
+        ["unpack", port, path] => take(TcpListener::bind(at(port)?)?.accept()?.0, Unpacking::into(path.into())?)?,
         ["hash", path] => hash(File::open(path)?)?,
         _ => {
-            println!("sealed take PORT FILE, sealed give PORT FILE, sealed hash FILE");
+            println!("sealed take PORT FILE, sealed give PORT FILE, sealed unpack PORT FOLDER, sealed hash FILE");
             return Ok(());
         }
     };
@@ -75,7 +85,7 @@ fn give(mut socket: TcpStream, mut file: File) -> io::Result<blake3::Hash> {
     }
 }
 
-fn take(mut socket: TcpStream, mut file: File) -> io::Result<blake3::Hash> {
+fn take(mut socket: TcpStream, mut file: impl Write) -> io::Result<blake3::Hash> {
     let (mut cipher, mut hasher) = (Cipher::new(), blake3::Hasher::new());
     let mut sealed = vec![0; PIECE + 4 * TAG];
     loop {
@@ -95,6 +105,67 @@ fn take(mut socket: TcpStream, mut file: File) -> io::Result<blake3::Hash> {
         if len < sealed.len() {
             return Ok(hasher.finalize());
         }
+    }
+}
+
+/// What comes out of a `tar` of folders and regular files whose paths fit into its headers.
+struct Unpacking {
+    folder: PathBuf,
+    /// Not a whole file yet.
+    bytes: Vec<u8>,
+}
+
+impl Unpacking {
+    fn into(folder: PathBuf) -> io::Result<Unpacking> {
+        fs::create_dir(folder.join(PARTIAL))?;
+        Ok(Unpacking { folder, bytes: Vec::new() })
+    }
+
+    /// Makes the next entry, if it is there as a whole, and takes it off.
+    fn next(&mut self) -> io::Result<bool> {
+        let Some((header, rest)) = self.bytes.split_at_checked(BLOCK) else { return Ok(false) };
+        let text = |range: Range<usize>| {
+            let field = header[range].split(|byte| [0, b' '].contains(byte)).next();
+            std::str::from_utf8(field.unwrap_or_default()).map_err(io::Error::other)
+        };
+        let number = |range| u64::from_str_radix(text(range)?, 8).map_err(io::Error::other);
+        let name = text(0..100)?;
+        if name.is_empty() {
+            self.bytes.clear();
+            return Ok(false);
+        }
+        let (path, size) = (self.folder.join(name), number(124..136)? as usize);
+        let Some(content) = rest.get(..size.next_multiple_of(BLOCK)) else { return Ok(false) };
+        if header[156] == b'5' {
+            fs::create_dir(path)?;
+        } else {
+            let partial = self.folder.join(PARTIAL).join(name.replace('/', "-"));
+            let mut file = File::create_new(&partial)?;
+            file.write_all(&content[..size])?;
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number(136..148)?))?;
+            fs::rename(partial, path)?;
+        }
+        self.bytes.drain(..BLOCK + size.next_multiple_of(BLOCK));
+        Ok(true)
+    }
+}
+
+impl Write for Unpacking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        while self.next()? {}
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        // What is left there was not whole.
+        let _ = fs::remove_dir_all(self.folder.join(PARTIAL));
     }
 }
 
