@@ -201,12 +201,14 @@ def nc(bench, source, target, folder, shrink="", expand=""):
     return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
 
 
-def sealed(bench, source, target, folder):
+def sealed(bench, source, target, folder, unpack=False):
     """sealed.rs: what nc does, with the hash and the cipher of qrdrop in between."""
     port = free_port()
-    take, give = f"{shlex.quote(bench.sealed)} take {port}", f"{shlex.quote(bench.sealed)} give {port}"
+    verbs = ("unpack" if unpack and source.is_dir() else "take", "give")
+    take, give = (shlex.join([bench.sealed, verb, f"{bench.network.address}:{port}"]) for verb in verbs)
     if source.is_dir():
-        taking = f"{take} /dev/stdout | tar xf - -C {shlex.quote(str(target))}"
+        there = shlex.quote(str(target))
+        taking = f"exec {take} {there}" if unpack else f"{take} /dev/stdout | tar xf - -C {there}"
         giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | {give} /dev/stdin"
     else:
         taking = f"exec {take} {shlex.quote(str(target / source.name))}"
@@ -216,10 +218,7 @@ def sealed(bench, source, target, folder):
 
 def sealed_renamed(bench, source, target, folder):
     """The same for a tree, each file under a name that goes away until it is whole."""
-    port = free_port()
-    taking = [bench.sealed, "unpack", str(port), target]
-    giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | {shlex.quote(bench.sealed)} give {port} /dev/stdin"
-    return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
+    return sealed(bench, source, target, folder, unpack=True)
 
 
 def zstd_nc(bench, source, target, folder):

@@ -1,12 +1,12 @@
-//! `sealed take PORT FILE`, `sealed give PORT FILE`: what nc does, over loopback, with BLAKE3 and AES-128-GCM in between,
+//! `sealed take ADDRESS FILE`, `sealed give ADDRESS FILE`: what nc does, with BLAKE3 and AES-128-GCM in between,
 //! by the same crates and in the same steps as qrdrop, and nothing else: no handshake, no name, no sync, no acknowledgement,
 //! no second connection. The least that a program needs on a machine that hashes and encrypts with the cores that copy.
-//! `sealed unpack PORT FOLDER` takes what `tar` gives, and makes each file as qrdrop does: under a name that goes away, and
+//! `sealed unpack ADDRESS FOLDER` takes what `tar` gives, and makes each file as qrdrop does: under a name that goes away, and
 //! renamed when it is whole. `sealed hash FILE` only hashes.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -26,15 +26,16 @@ const PARTIAL: &str = ".partial";
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let at = |port: &str| io::Result::Ok((Ipv4Addr::LOCALHOST, port.parse().map_err(io::Error::other)?));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = match arguments[..] {
-        ["take", port, path] => take(TcpListener::bind(at(port)?)?.accept()?.0, File::create(path)?)?,
-        ["give", port, path] => give(TcpStream::connect(at(port)?)?, File::open(path)?)?,
-        ["unpack", port, path] => take(TcpListener::bind(at(port)?)?.accept()?.0, Unpacking::into(path.into())?)?,
+        ["take", address, path] => take(TcpListener::bind(address)?.accept()?.0, File::create(path)?)?,
+        ["give", address, path] => give(TcpStream::connect(address)?, File::open(path)?)?,
+        ["unpack", address, path] => take(TcpListener::bind(address)?.accept()?.0, Unpacking::into(path.into())?)?,
         ["hash", path] => hash(File::open(path)?)?,
         _ => {
-            println!("sealed take PORT FILE, sealed give PORT FILE, sealed unpack PORT FOLDER, sealed hash FILE");
+            println!(
+                "sealed take ADDRESS FILE, sealed give ADDRESS FILE, sealed unpack ADDRESS FOLDER, sealed hash FILE"
+            );
             return Ok(());
         }
     };
