@@ -23,8 +23,8 @@ pub(super) fn tidy(text: &str) -> Cow<'_, str> {
     if is_plain(text) { Cow::Borrowed(text) } else { Cow::Owned(made_safe(text)) }
 }
 
-/// Whether it is quickly seen that a component is safe as it is: there may be a million of them, most of them like this.
-fn is_plain(text: &str) -> bool {
+/// Whether it is quickly seen that a component, if it is one, is safe as it is.
+pub(super) fn is_plain(text: &str) -> bool {
     let passes = |byte: u8| byte.is_ascii_alphanumeric() || b" !#$%&'()+,-.;=@[]^_`{}~".contains(&byte);
     text.len() <= NAME_BYTES_MAX
         && text.bytes().all(passes)

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::FileName;
 use super::chars::is_joiner;
-use super::component::{SUBSTITUTE, tidy, undotted};
+use super::component::{SUBSTITUTE, is_plain, tidy, undotted};
 
 /// Bytes of a path from a stranger: `PATH_MAX` of Linux.
 pub const PATH_BYTES_MAX: usize = 4_096;
@@ -49,6 +49,14 @@ impl RelPath {
     ///
     /// [`NameError`] if the structure is not that of an honest relative path.
     pub fn from_stranger(text: &str) -> Result<RelPath, NameError> {
+        if is_plain_path(text) {
+            return Ok(RelPath(text.to_owned()));
+        }
+        RelPath::made_safe(text)
+    }
+
+    /// [`RelPath::from_stranger`], the long way.
+    pub(super) fn made_safe(text: &str) -> Result<RelPath, NameError> {
         if text.len() > PATH_BYTES_MAX {
             return Err(NameError::TooLong);
         }
@@ -117,12 +125,17 @@ impl RelPath {
 
     /// The path without its leaf; `None` at the top level.
     pub fn parent(&self) -> Option<RelPath> {
-        self.0.rsplit_once('/').map(|(parent, _)| RelPath(parent.to_owned()))
+        self.above().map(|above| RelPath(above.to_owned()))
+    }
+
+    /// [`RelPath::parent`] as a string.
+    pub fn above(&self) -> Option<&str> {
+        self.0.rsplit_once('/').map(|(above, _)| above)
     }
 
     /// `name` within this folder. Paths made here may be longer than a stranger's.
     pub fn join(&self, name: &FileName) -> RelPath {
-        RelPath(format!("{}/{name}", self.0))
+        RelPath([&self.0, "/", name.as_str()].concat())
     }
 
     /// The path with its outermost component replaced: how a whole folder gets a new name.
@@ -138,7 +151,7 @@ impl RelPath {
 
     fn with_first_component(&self, first: &str) -> RelPath {
         RelPath(match self.0.split_once('/') {
-            Some((_, rest)) => format!("{first}/{rest}"),
+            Some((_, rest)) => [first, "/", rest].concat(),
             None => first.to_owned(),
         })
     }
@@ -162,6 +175,14 @@ pub(super) fn collision_key(text: &str) -> String {
     }
     let decomposed: String = text.nfd().filter(|&c| !is_joiner(c)).collect();
     UniCase::unicode(decomposed).to_folded_case().nfc().collect()
+}
+
+/// Whether it is quickly seen that a path is safe as it is: there may be a million of them, most of them like this.
+fn is_plain_path(text: &str) -> bool {
+    let separators = text.bytes().filter(|byte| *byte == b'/').count();
+    text.len() <= PATH_BYTES_MAX
+        && separators < PATH_DEPTH_MAX
+        && text.split('/').all(|component| !component.is_empty() && is_plain(component))
 }
 
 fn tidy_or_substitute(component: &str) -> Cow<'_, str> {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use crate::names::RelPath;
 use crate::names::component::{made_safe, tidy};
 use crate::names::oracle;
 use crate::names::rel_path::collision_key;
@@ -88,6 +89,13 @@ proptest! {
         text in prop_oneof![stranger(), "[ -~]{0,300}", "(?i)(con|prn|aux|nul|com|lpt|in|out|[0-9$. ]){0,6}"],
     ) {
         prop_assert_eq!(tidy(&text), made_safe(&text));
+    }
+
+    #[test]
+    fn a_path_that_is_plain_at_a_glance_is_what_the_long_way_makes_of_it(
+        text in prop_oneof![stranger(), "([a-c. ]{0,3}/){0,4}[a-c.: ]{0,3}", "(a/){60,70}b", "(a{250}/){15,17}a{0,30}"],
+    ) {
+        prop_assert_eq!(RelPath::from_stranger(&text), RelPath::made_safe(&text));
     }
 
     #[test]
