@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::events::Event;
 use crate::names::json_line;
@@ -18,6 +19,9 @@ const PROGRESS_WAITS_BELOW: usize = 256;
 /// Bytes written at once, if so many wait: ten thousand small files are as many lines, of which a call each would cost
 /// more than storing some of them.
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
+
+/// How long a line waits for others, if one was written just before: to wake the thread that writes costs more than the line.
+const GATHERED: Duration = Duration::from_millis(2);
 
 /// Bytes that may wait for a paused reader: some 200,000 `stored` lines; beyond, lines are lost and counted.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -85,14 +89,17 @@ impl Output {
     }
 }
 
-fn write_all(shared: &(Mutex<Queue>, Condvar), mut sink: impl Write) {
-    let mut open = true;
+fn write_all((queue, changed): &(Mutex<Queue>, Condvar), mut sink: impl Write) {
+    let (mut open, mut written) = (true, None::<Instant>);
     loop {
         let lines = {
-            let mut queue = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-            while queue.lines.is_empty() && !queue.closing {
-                queue = shared.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
+            let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = |queue: &mut Queue| queue.lines.is_empty() && !queue.closing;
+            let queue = changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let rest = written.map_or(Duration::ZERO, |written| GATHERED.saturating_sub(written.elapsed()));
+            let gathers = |queue: &mut Queue| queue.bytes < WRITTEN_AT_ONCE && !queue.closing;
+            let gathered = changed.wait_timeout_while(queue, rest, gathers);
+            let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
             let Some(mut lines) = queue.lines.pop_front() else { return };
             while let Some(line) = queue.lines.front()
                 && lines.len() + line.len() <= WRITTEN_AT_ONCE
@@ -103,8 +110,9 @@ fn write_all(shared: &(Mutex<Queue>, Condvar), mut sink: impl Write) {
             queue.bytes -= lines.len();
             lines
         };
-        // Nothing is held back: a script acts on each line as it comes. After the first error nobody reads any more.
+        // Nothing stays behind: a script acts on each line as it comes. After the first error nobody reads any more.
         open = open && sink.write_all(lines.as_bytes()).and_then(|()| sink.flush()).is_ok();
+        written = Some(Instant::now());
     }
 }
 

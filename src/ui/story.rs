@@ -90,11 +90,11 @@ pub(super) fn tell(
         Event::Stored { transfer, name, offered, bytes, .. } => {
             let label = transfers.find(transfer).map(|found| found.offer.label);
             let leaf = name.rsplit('/').next().unwrap_or(name);
-            let size = human_bytes(*bytes);
+            let size = || human_bytes(*bytes);
             // A million of them may come, and without a panel nobody sees it.
-            told.short = detail.live.then(|| format!("{} {} {size}", done(style, label), one_line(leaf, 24)));
+            told.short = detail.live.then(|| format!("{} {} {}", done(style, label), one_line(leaf, 24), size()));
             if detail.verbose {
-                told.log.push(format!("stored {} {size}", quoted(name, NAME)));
+                told.log.push(format!("stored {} {}", quoted(name, NAME), size()));
             } else if name != offered {
                 let (offered, name) = (quoted(offered, NAME), quoted(name, NAME));
                 told.log.push(format!("{offered} is stored as {name}"));
