@@ -1,7 +1,6 @@
 //! Group commit: while one batch is made durable the next one gathers, so that one sync serves as many files as came in
 //! the meantime.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +18,11 @@ use crate::store::{Intake, PartialFile, Placed, StoreError, Whole};
 
 /// Files of a pack that are handed over at once: enough that neither end of the queue wakes the other for each, few enough
 /// that they don't wait for each other on a slow link.
-pub(super) const BATCH: usize = 32;
+pub(super) const BATCH: usize = 64;
 
 /// Jobs that wait to be made durable, each a large file or a batch of small ones: enough that one sync serves many, also
 /// where a sync takes long.
-const COMMIT_QUEUE: usize = 16;
+const COMMIT_QUEUE: usize = 8;
 
 /// A whole file, and its BLAKE3.
 pub(super) type Hashed = (Whole, Hash);
@@ -110,14 +109,13 @@ struct Desk {
 impl Desk {
     fn work(&self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
-            let mut hashes = HashMap::new();
-            let mut batch: Vec<Whole> = Vec::new();
+            let (mut batch, mut hashes) = (Vec::new(), Vec::new());
             for job in std::iter::once(first).chain(jobs.try_iter().take(COMMIT_QUEUE)) {
                 match job {
-                    Job::Store(files) => {
-                        hashes.extend(files.iter().map(|(whole, hash)| (whole.id(), *hash)));
-                        batch.extend(files.into_iter().map(|(whole, _)| whole));
-                    }
+                    Job::Store(files) => files.into_iter().for_each(|(whole, hash)| {
+                        batch.push(whole);
+                        hashes.push(hash);
+                    }),
                     Job::Look(receiving) => self.look(&receiving),
                     Job::LetOut(file, bytes, hash) => self.let_out(file, bytes, hash),
                 }
@@ -125,9 +123,9 @@ impl Desk {
             if batch.is_empty() {
                 continue;
             }
-            for (id, placed) in self.intake.commit(batch) {
+            for ((id, placed), hash) in self.intake.commit(batch).into_iter().zip(hashes) {
                 let outcome = match placed {
-                    Ok(placed) => Outcome::Stored { id, placed, hash: hashes[&id] },
+                    Ok(placed) => Outcome::Stored { id, placed, hash },
                     Err(error) => {
                         self.intake.discard(id);
                         Outcome::NotStored(NotStoredHere::by_disk(id, &error))

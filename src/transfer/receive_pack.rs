@@ -21,11 +21,7 @@ pub(super) fn receive_pack(
         Codec::Zeros => return Err(LaneError::NotExpandable),
         Codec::Zstd { packed } => {
             let mut pieces = Pieces { left: packed as usize, in_piece: 0, expanded: &[] };
-            let mut left = buffers.packed(packed as usize);
-            while !left.is_empty() {
-                let read = pieces.next(stream, left.len(), left)?.len();
-                left = &mut left[read..];
-            }
+            pieces.next(stream, packed as usize, buffers.packed(packed as usize))?;
             (Pieces { left: 0, in_piece: 0, expanded: buffers.expand(packed as usize, len)? }, [].as_mut_slice())
         }
     };
@@ -147,7 +143,7 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// Some of the next bytes, at most `most`.
+    /// The next bytes, at most `most`, as far as there is room for them.
     fn next<'b>(
         &mut self,
         stream: &mut impl LaneStream,
@@ -162,17 +158,22 @@ impl<'a> Pieces<'a> {
             self.expanded = rest;
             return Ok(bytes);
         }
-        if self.in_piece == 0 {
-            let header = read_header(stream)?;
-            if header.kind != Kind::Piece || !(1..=self.left).contains(&header.len) {
-                return Err(LaneError::Misplaced { kind: header.kind, place: "within a pack" });
+        let len = most.min(buffer.len());
+        let mut done = 0;
+        while done < len {
+            if self.in_piece == 0 {
+                let header = read_header(stream)?;
+                if header.kind != Kind::Piece || !(1..=self.left).contains(&header.len) {
+                    return Err(LaneError::Misplaced { kind: header.kind, place: "within a pack" });
+                }
+                self.in_piece = header.len;
             }
-            self.in_piece = header.len;
+            let part = self.in_piece.min(len - done);
+            stream.read_exact(&mut buffer[done..done + part])?;
+            self.in_piece -= part;
+            self.left -= part;
+            done += part;
         }
-        let bytes = &mut buffer[..most.min(self.in_piece)];
-        stream.read_exact(bytes)?;
-        self.in_piece -= bytes.len();
-        self.left -= bytes.len();
-        Ok(bytes)
+        Ok(&buffer[..len])
     }
 }
