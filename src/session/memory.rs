@@ -195,7 +195,7 @@ fn sent_name(to: &Fingerprint, sources: &[u8; 16]) -> String {
 /// Names what was asked to be sent: the paths, whatever they hold by now.
 pub(super) fn sources_id(entries: &SourceList, text: Option<&str>) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    for entry in entries.iter().filter(|entry| !entry.offered.contains('/')) {
+    for entry in entries.tops() {
         let path = std::path::absolute(&entry.path).unwrap_or_else(|_| entry.path.clone());
         hasher.update(path.as_os_str().as_encoded_bytes()).update(&[0]);
     }

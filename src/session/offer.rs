@@ -134,6 +134,10 @@ impl Listing for Expected {
     fn entry(&self, id: u32) -> Option<PlannedEntry> {
         planned(id, &*self.0.get(id as usize)?)
     }
+
+    fn size(&self, id: u32) -> Option<u64> {
+        self.0.get(id as usize)?.size
+    }
 }
 
 /// What is to be expected of an entry; nothing of a text.

@@ -49,18 +49,18 @@ impl<'a> Sending<'a> {
         let sources = parcel.sources;
         let started = *parcel.started.get_or_init(Instant::now);
         let mut awaited = FixedBitSet::with_capacity(sources.count());
-        let (mut left, mut total) = (0, Some(0u64));
+        let (mut left, mut total) = (0, sources.bytes());
         let resumed = judgement.special().filter(|(_, verdict)| matches!(verdict, Verdict::TakeRest(_)));
         let resumed = resumed.map(|(id, _)| id).collect();
-        let wanted = judgement.into_all().zip(sources.iter()).filter(|((_, verdict), source)| {
-            let is_left = *verdict == Verdict::Leave;
-            left += usize::from(is_left);
-            source.has_content() && !is_left
-        });
-        let wanted = wanted.map(|((id, verdict), source)| {
-            awaited.insert(id as usize);
-            total = total.and_then(|total| total.checked_add(source.size()?));
-            (id, verdict)
+        let wanted = judgement.into_all().filter(|(id, verdict)| {
+            if *verdict == Verdict::Leave {
+                left += 1;
+                total = total.and_then(|total| total.checked_sub(sources.get(*id).size()?));
+                return false;
+            }
+            let has_content = sources.has_content(*id);
+            awaited.set(*id as usize, has_content);
+            has_content
         });
         let (acknowledged, manner) = (Arc::clone(&parcel.acknowledged), parcel.manner.clone());
         let outgoing = Arc::new(Outgoing::new(sources.clone(), wanted, acknowledged, manner));

@@ -25,6 +25,9 @@ pub(super) const VERSION: u32 = 1;
 /// The longest line that is read: a path of 4,096 bytes, each of them escaped, and what stands around it.
 pub(super) const LINE_CAP: u64 = 64 * 1024;
 
+/// Most lines are shorter.
+const LINE: usize = 256;
+
 /// This process, as journals know it.
 pub(super) static RUN: LazyLock<u64> = LazyLock::new(|| at::random().map_or(0, u64::from_ne_bytes));
 
@@ -155,7 +158,7 @@ impl Journal {
     }
 
     fn write(&self, records: &[Record]) -> io::Result<()> {
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(records.len() * LINE);
         for record in records {
             serde_json::to_writer(&mut lines, record)?;
             lines.push(b'\n');
@@ -180,7 +183,7 @@ mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&HEXLOWER.encode(bytes))
+        serializer.collect_str(&HEXLOWER.encode_display(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {

@@ -55,6 +55,9 @@ pub trait Listing: Send + Sync {
 
     /// The one with this id: the same whenever it is asked for.
     fn entry(&self, id: u32) -> Option<PlannedEntry>;
+
+    /// Its size in bytes, if it is known: asked for alone, and so not worth making the rest of it.
+    fn size(&self, id: u32) -> Option<u64>;
 }
 
 /// Ids ascend.
@@ -65,6 +68,10 @@ impl Listing for Vec<PlannedEntry> {
 
     fn entry(&self, id: u32) -> Option<PlannedEntry> {
         self.binary_search_by_key(&id, |entry| entry.id).ok().map(|place| self[place].clone())
+    }
+
+    fn size(&self, id: u32) -> Option<u64> {
+        self.entry(id)?.size
     }
 }
 
@@ -120,7 +127,7 @@ impl PlannedFiles {
 
     /// The declared size in bytes of one that waits, if it is known.
     pub(super) fn size(&self, id: u32) -> Option<u64> {
-        self.entry(id)?.size
+        if self.waits(id) { self.listing.size(id) } else { None }
     }
 
     /// Takes one out of those that wait.
@@ -146,7 +153,7 @@ impl PlannedFiles {
     fn planned(&self, entry: PlannedEntry) -> PlannedFile {
         let charge = if self.uncharged.contains(entry.id as usize) { 0 } else { charge(&entry, self.block) };
         let path = entry.path.top_level();
-        let folder = path.parent().map_or(TOP, |parent| self.folders[parent.as_str()]);
+        let folder = path.above().map_or(TOP, |above| self.folders[above]);
         PlannedFile { path, folder, size: entry.size, has_holes: entry.holes > 0, modified: entry.modified, charge }
     }
 }
@@ -175,31 +182,33 @@ impl Plan {
         let (mut folders, mut index) = (vec![top], HashMap::new());
         let (mut waiting, mut sum, mut next_id) = (FixedBitSet::new(), 0u64, 0);
         for entry in listing.entries() {
-            let path = entry.path.clone().top_level();
-            if entry.id < next_id {
+            let charge = charge(&entry, block);
+            let PlannedEntry { id, path, kind, modified, .. } = entry;
+            let path = path.top_level();
+            if id < next_id {
                 return bad(path, "its id does not come after the one before");
             }
-            next_id = entry.id.saturating_add(1);
-            match entry.kind {
+            next_id = id.saturating_add(1);
+            match kind {
                 PlannedKind::Folder => {
                     let folder = enter(path, &mut folders, &mut index)?;
                     folders[folder].declared = true;
-                    folders[folder].modified = entry.modified;
+                    folders[folder].modified = modified;
                 }
                 PlannedKind::File => {
-                    if let Some(parent) = path.parent() {
+                    let is_new = path.above().is_some_and(|above| !index.contains_key(above));
+                    if let (true, Some(parent)) = (is_new, path.parent()) {
                         enter(parent, &mut folders, &mut index)?;
                     }
-                    sum = sum.saturating_add(charge(&entry, block));
-                    waiting.grow_and_insert(entry.id as usize);
+                    sum = sum.saturating_add(charge);
+                    waiting.grow_and_insert(id as usize);
                 }
             }
         }
-        let mut files = listing.entries().filter(|entry| entry.kind == PlannedKind::File);
-        if let Some(both) = files.find(|file| index.contains_key(file.path.clone().top_level().as_str())) {
-            return bad(both.path, "it is offered as a file and as a folder");
+        let files = listing.entries().filter(|entry| entry.kind == PlannedKind::File);
+        if let Some(both) = files.map(|file| file.path.top_level()).find(|path| index.contains_key(path.as_str())) {
+            return bad(both, "it is offered as a file and as a folder");
         }
-        drop(files);
         let (listing, uncharged) = (Box::new(listing), FixedBitSet::new());
         let files = PlannedFiles { listing, folders: index, block, waiting, uncharged };
         Ok(Plan { files, folders, charge: sum })

@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use fixedbitset::FixedBitSet;
 use serde::{Deserialize, Serialize};
 
 use super::at;
@@ -112,14 +113,22 @@ impl SourceEntry {
 #[derive(Debug, Default)]
 pub struct SourceList {
     entries: Roll<SourceEntry>,
-    files: usize,
+    /// Which of them are files.
+    files: FixedBitSet,
+    /// Those that are in none of the others.
+    tops: Vec<u32>,
     bytes: u128,
 }
 
 impl SourceList {
     /// Adds an entry.
     pub fn push(&mut self, entry: SourceEntry) {
-        self.files += usize::from(entry.kind == SourceKind::File);
+        let place = self.entries.len();
+        self.files.grow(place + 1);
+        self.files.set(place, entry.kind == SourceKind::File);
+        if !entry.offered.contains('/') {
+            self.tops.push(place as u32);
+        }
         self.bytes += u128::from(entry.bytes);
         self.entries.push(entry);
     }
@@ -136,7 +145,17 @@ impl SourceList {
 
     /// How many of them are files.
     pub fn files(&self) -> usize {
-        self.files
+        self.files.count_ones(..)
+    }
+
+    /// Whether the entry of this id is a file.
+    pub fn is_file(&self, id: u32) -> bool {
+        self.files.contains(id as usize)
+    }
+
+    /// The entries that are in none of the others, in the order of their ids.
+    pub fn tops(&self) -> impl Iterator<Item = Kept<SourceEntry>> {
+        self.tops.iter().filter_map(|id| self.get(*id))
     }
 
     /// Sum of their sizes in bytes; `None` if it is beyond 64 bits.

@@ -2,7 +2,9 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, FileType, Metadata};
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use walkdir::{DirEntry, WalkDir};
 
@@ -53,6 +55,13 @@ pub fn walk(paths: &[PathBuf], options: &WalkOptions) -> Result<Walk, StoreError
     Ok(walker.walk)
 }
 
+/// Entries of folders that are looked at together, by several threads: each waits for the disk, where that was not asked
+/// for them lately.
+const AT_ONCE: usize = 1024;
+
+/// What one of these threads looks at.
+const SHARE: usize = AT_ONCE / 4;
+
 struct Walker {
     walk: Walk,
     options: WalkOptions,
@@ -75,7 +84,7 @@ impl Walker {
             return Err(StoreError::NotSendable { subject: shown(path), what: ENDLESS });
         }
         let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
-        self.push(name, path, &about, is_link);
+        self.push(name, path, &about, holes_in(path, &about), is_link);
         Ok(())
     }
 
@@ -85,6 +94,7 @@ impl Walker {
         // with a slash at its end a link is the folder that it leads to
         let entries = WalkDir::new(path.join("")).follow_links(self.options.follow_links).sort_by_file_name();
         let mut entries = entries.into_iter();
+        let mut found = Vec::new();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -107,27 +117,26 @@ impl Walker {
             if kind.is_dir() {
                 above.push(Level { offered: offered.clone(), repaired: HashSet::new() });
             }
-            self.found(&entry, offered);
-        }
-    }
-
-    fn found(&mut self, entry: &DirEntry, offered: String) {
-        let path = entry.path();
-        if let Some(why) = why_not(entry.file_type()) {
-            return self.leave_out(entry, why);
-        }
-        let about = match entry.metadata() {
-            Ok(about) => about,
-            Err(error) => return self.unreadable(path, error.to_string()),
-        };
-        if about.is_file() {
-            match readable(path).and_then(|()| claims_to_be_empty(path, &about)) {
-                Ok(false) => {}
-                Ok(true) => return self.leave_out(entry, ENDLESS),
-                Err(error) => return self.unreadable(path, error.to_string()),
+            found.push((entry, offered));
+            if found.len() == AT_ONCE {
+                self.add(&mut found);
             }
         }
-        self.push(offered, path, &about, entry.path_is_symlink());
+        self.add(&mut found);
+    }
+
+    /// Looks at what was found, and adds it in that order.
+    fn add(&mut self, found: &mut Vec<(DirEntry, String)>) {
+        let looks = look_at(found);
+        for ((entry, offered), look) in found.drain(..).zip(looks) {
+            match look {
+                Look::Sendable { about, holes } => {
+                    self.push(offered, entry.path(), &about, holes, entry.path_is_symlink());
+                }
+                Look::NotSendable(why) => self.leave_out(&entry, why),
+                Look::Unreadable(reason) => self.unreadable(entry.path(), reason),
+            }
+        }
     }
 
     fn failed(&mut self, top: &Path, error: &walkdir::Error) {
@@ -143,17 +152,13 @@ impl Walker {
         self.walk.left_out.push(LeftOut { path: path.to_owned(), reason });
     }
 
-    fn push(&mut self, offered: String, path: &Path, about: &Metadata, is_link: bool) {
+    fn push(&mut self, offered: String, path: &Path, about: &Metadata, holes: u64, is_link: bool) {
         if offered.len() > PATH_BYTES_MAX {
             return self.unreadable(path, format!("its path is longer than {PATH_BYTES_MAX} bytes"));
         }
         let (kind, bytes) = match about.is_dir() {
             true => (SourceKind::Folder, 0),
             false => (SourceKind::File, about.len()),
-        };
-        let holes = match kind {
-            SourceKind::File => holes_in(path, about),
-            SourceKind::Folder => 0,
         };
         let (modified, identity) = (about.modified().ok(), SourceIdentity::of(about));
         self.walk.entries.push(SourceEntry {
@@ -175,6 +180,50 @@ impl Walker {
 
     fn unreadable(&mut self, path: &Path, reason: String) {
         self.walk.unreadable.push(LeftOut { path: path.to_owned(), reason });
+    }
+}
+
+/// What an entry of a folder turns out to be.
+enum Look {
+    Sendable { about: Metadata, holes: u64 },
+    NotSendable(&'static str),
+    Unreadable(String),
+}
+
+/// Looks at each of them, in that order.
+fn look_at(found: &[(DirEntry, String)]) -> Vec<Look> {
+    if found.len() <= SHARE {
+        return found.iter().map(|(entry, _)| look(entry)).collect();
+    }
+    let (ours, theirs) = found.split_at(found.len() / 2);
+    thread::scope(|scope| {
+        let other = thread::Builder::new().spawn_scoped(scope, || look_at(theirs));
+        let mut looks = look_at(ours);
+        looks.extend(match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // the system has no thread left
+            Err(_) => theirs.iter().map(|(entry, _)| look(entry)).collect(),
+        });
+        looks
+    })
+}
+
+fn look(entry: &DirEntry) -> Look {
+    if let Some(why) = why_not(entry.file_type()) {
+        return Look::NotSendable(why);
+    }
+    let path = entry.path();
+    let about = match entry.metadata() {
+        Ok(about) => about,
+        Err(error) => return Look::Unreadable(error.to_string()),
+    };
+    if !about.is_file() {
+        return Look::Sendable { about, holes: 0 };
+    }
+    match readable(path).and_then(|()| claims_to_be_empty(path, &about)) {
+        Ok(false) => Look::Sendable { holes: holes_in(path, &about), about },
+        Ok(true) => Look::NotSendable(ENDLESS),
+        Err(error) => Look::Unreadable(error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::piped::Piped;
 use super::sharing::Taker;
 use crate::roll::Kept;
-use crate::store::{SourceEntry, SourceKind, SourceList};
+use crate::store::{SourceEntry, SourceList};
 
 /// What is offered: the entries, whose place is their id, and after them the text and the stream, if there are any.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ impl Sources {
         self.others().try_fold(self.entries.bytes()?, |sum, source| sum.checked_add(source.size()?))
     }
 
-    /// How many have content, which folders have not.
+    /// How many have content.
     pub fn with_content(&self) -> usize {
         self.entries.files() + self.others().count()
     }
@@ -76,6 +76,11 @@ impl Sources {
     /// How many there are; ids are below that.
     pub fn count(&self) -> usize {
         self.entries.len() + self.others().count()
+    }
+
+    /// Whether the one with this id has content that a lane carries, which folders have not.
+    pub fn has_content(&self, id: u32) -> bool {
+        id as usize >= self.entries.len() || self.entries.is_file(id)
     }
 
     /// The one with this id.
@@ -134,10 +139,5 @@ impl Source<'_> {
     /// As [`Source::size`], with 0 while it is unknown.
     pub fn bytes(&self) -> u64 {
         self.size().unwrap_or_default()
-    }
-
-    /// Whether it has content that a lane carries.
-    pub fn has_content(&self) -> bool {
-        !matches!(self, Source::Entry(entry) if entry.kind == SourceKind::Folder)
     }
 }

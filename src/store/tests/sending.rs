@@ -43,9 +43,38 @@ fn a_folder_is_offered_under_its_name_in_a_fixed_order_with_hidden_and_empty_thi
     assert!(!walk.entries.is_empty() && walk_all(&[]).unwrap().entries.is_empty());
     let same: SourceList = walk.entries.iter().map(|entry| (*entry).clone()).collect();
     assert_eq!((same.len(), same.files(), same.bytes()), (8, 5, Some(3 + 3 + 7 + 5 + 8)));
+    assert!((0..9).filter(|id| same.is_file(*id)).eq([1, 2, 4, 5, 7]));
+    assert!(same.tops().map(|top| top.offered.clone()).eq(["photos", "victim"]));
     assert_eq!(entry(&walk, 0).kind, SourceKind::Folder);
     assert_eq!((entry(&walk, 4).kind, entry(&walk, 4).bytes), (SourceKind::File, 3));
     assert_eq!(entry(&walk, 4).modified, fs::metadata(top.join("b/1")).unwrap().modified().ok());
+}
+
+#[test]
+fn a_folder_of_thousands_is_offered_in_order_and_what_is_left_out_is_told_in_order() {
+    let bench = Bench::new();
+    let (mut expected, mut links) = (vec!["many".to_owned()], Vec::new());
+    let top = bench.inbox().join("many");
+    for folder in 0..9 {
+        let name = format!("many/{folder}");
+        fs::create_dir_all(bench.inbox().join(&name)).unwrap();
+        expected.push(name);
+        for file in 0..300 {
+            let name = format!("many/{folder}/{file:03}");
+            if file % 100 == 7 {
+                symlink("nowhere", bench.inbox().join(&name)).unwrap();
+                links.push(bench.inbox().join(&name));
+            } else {
+                fs::write(bench.inbox().join(&name), vec![0; folder + file]).unwrap();
+                expected.push(name);
+            }
+        }
+    }
+    let walk = walk_all(&[top]).unwrap();
+    assert_eq!(offered(&walk), expected);
+    assert!(walk.left_out.iter().map(|out| &out.path).eq(&links));
+    let is_its_own = |entry: &SourceEntry| fs::metadata(&entry.path).unwrap().len() == entry.bytes;
+    assert!(walk.entries.iter().all(|entry| entry.kind == SourceKind::Folder || is_its_own(&entry)));
 }
 
 #[test]
