@@ -42,6 +42,7 @@ mod history;
 mod holes;
 mod intake;
 mod journal;
+mod look;
 mod moment;
 mod named;
 #[cfg(any(test, fuzzing))]

@@ -1,17 +1,16 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, FileType, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use walkdir::{DirEntry, WalkDir};
 
 use super::area::PARTIAL_DIR;
 use super::at;
 use super::error::{StoreError, shown};
-use super::source::{SourceEntry, SourceIdentity, SourceKind, SourceList, holes_in, open_for_reading};
+use super::look::{ENDLESS, Found, Look, Looking, claims_to_be_empty, readable, why_not};
+use super::source::{SourceEntry, SourceIdentity, SourceKind, SourceList, holes_in};
 use crate::names::{FileName, PATH_BYTES_MAX};
 
 /// What [`walk`] does about links.
@@ -55,13 +54,6 @@ pub fn walk(paths: &[PathBuf], options: &WalkOptions) -> Result<Walk, StoreError
     Ok(walker.walk)
 }
 
-/// Entries of folders that are looked at together, by several threads: each waits for the disk, where that was not asked
-/// for them lately.
-const AT_ONCE: usize = 1024;
-
-/// What one of these threads looks at.
-const SHARE: usize = AT_ONCE / 4;
-
 struct Walker {
     walk: Walk,
     options: WalkOptions,
@@ -73,8 +65,7 @@ impl Walker {
         let about = fs::metadata(path).map_err(failed)?;
         if about.is_dir() {
             fs::read_dir(path).map_err(failed)?;
-            self.folder(path, name);
-            return Ok(());
+            return self.folder(path, name).map_err(failed);
         }
         if let Some(what) = why_not(about.file_type()) {
             return Err(StoreError::NotSendable { subject: shown(path), what });
@@ -88,13 +79,13 @@ impl Walker {
         Ok(())
     }
 
-    fn folder(&mut self, path: &Path, name: String) {
+    fn folder(&mut self, path: &Path, name: String) -> io::Result<()> {
         // the offered names of the folders above the current entry, each with the repaired names used in it
         let mut above: Vec<Level> = Vec::new();
         // with a slash at its end a link is the folder that it leads to
         let entries = WalkDir::new(path.join("")).follow_links(self.options.follow_links).sort_by_file_name();
         let mut entries = entries.into_iter();
-        let mut found = Vec::new();
+        let mut looking = Looking::default();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -117,25 +108,19 @@ impl Walker {
             if kind.is_dir() {
                 above.push(Level { offered: offered.clone(), repaired: HashSet::new() });
             }
-            found.push((entry, offered));
-            if found.len() == AT_ONCE {
-                self.add(&mut found);
-            }
+            looking.add(entry, offered)?.into_iter().for_each(|found| self.add(found));
         }
-        self.add(&mut found);
+        looking.rest().for_each(|found| self.add(found));
+        Ok(())
     }
 
-    /// Looks at what was found, and adds it in that order.
-    fn add(&mut self, found: &mut Vec<(DirEntry, String)>) {
-        let looks = look_at(found);
-        for ((entry, offered), look) in found.drain(..).zip(looks) {
-            match look {
-                Look::Sendable { about, holes } => {
-                    self.push(offered, entry.path(), &about, holes, entry.path_is_symlink());
-                }
-                Look::NotSendable(why) => self.leave_out(&entry, why),
-                Look::Unreadable(reason) => self.unreadable(entry.path(), reason),
+    fn add(&mut self, Found { entry, offered, look }: Found) {
+        match look {
+            Look::Sendable { about, holes } => {
+                self.push(offered, entry.path(), &about, holes, entry.path_is_symlink());
             }
+            Look::NotSendable(why) => self.leave_out(&entry, why),
+            Look::Unreadable(reason) => self.unreadable(entry.path(), reason),
         }
     }
 
@@ -183,50 +168,6 @@ impl Walker {
     }
 }
 
-/// What an entry of a folder turns out to be.
-enum Look {
-    Sendable { about: Metadata, holes: u64 },
-    NotSendable(&'static str),
-    Unreadable(String),
-}
-
-/// Looks at each of them, in that order.
-fn look_at(found: &[(DirEntry, String)]) -> Vec<Look> {
-    if found.len() <= SHARE {
-        return found.iter().map(|(entry, _)| look(entry)).collect();
-    }
-    let (ours, theirs) = found.split_at(found.len() / 2);
-    thread::scope(|scope| {
-        let other = thread::Builder::new().spawn_scoped(scope, || look_at(theirs));
-        let mut looks = look_at(ours);
-        looks.extend(match other {
-            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            // the system has no thread left
-            Err(_) => theirs.iter().map(|(entry, _)| look(entry)).collect(),
-        });
-        looks
-    })
-}
-
-fn look(entry: &DirEntry) -> Look {
-    if let Some(why) = why_not(entry.file_type()) {
-        return Look::NotSendable(why);
-    }
-    let path = entry.path();
-    let about = match entry.metadata() {
-        Ok(about) => about,
-        Err(error) => return Look::Unreadable(error.to_string()),
-    };
-    if !about.is_file() {
-        return Look::Sendable { about, holes: 0 };
-    }
-    match readable(path).and_then(|()| claims_to_be_empty(path, &about)) {
-        Ok(false) => Look::Sendable { holes: holes_in(path, &about), about },
-        Ok(true) => Look::NotSendable(ENDLESS),
-        Err(error) => Look::Unreadable(error.to_string()),
-    }
-}
-
 /// A folder on the way to the current entry.
 struct Level {
     offered: String,
@@ -261,49 +202,4 @@ fn top_name(path: &Path) -> Result<String, StoreError> {
     }
     let real = fs::canonicalize(path).map_err(|error| StoreError::io("read", shown(path), error))?;
     Ok(real.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned()))
-}
-
-const ENDLESS: &str = "a file of the kernel, whose size is not told";
-
-/// What something is that is neither file nor folder.
-fn why_not(kind: FileType) -> Option<&'static str> {
-    if kind.is_file() || kind.is_dir() {
-        return None;
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        if kind.is_fifo() {
-            return Some("a named pipe");
-        }
-        if kind.is_socket() {
-            return Some("a socket");
-        }
-        if kind.is_block_device() || kind.is_char_device() {
-            return Some("a device");
-        }
-    }
-    Some(if kind.is_symlink() { "symbolic link" } else { "neither a file nor a folder" })
-}
-
-/// Whether the rights allow to read, asked without opening.
-fn readable(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    rustix::fs::access(path, rustix::fs::Access::READ_OK)?;
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
-}
-
-/// Whether a file of size 0 has content all the same, as those in `/proc` do: it would be sent as an empty one.
-fn claims_to_be_empty(path: &Path, about: &Metadata) -> io::Result<bool> {
-    if about.len() > 0 {
-        return Ok(false);
-    }
-    let file = open_for_reading(path)?;
-    match at::read_full_at(&file, &mut [0], 0) {
-        Ok(read) => Ok(read > 0),
-        // not seekable, or a log of the kernel that has nothing to say just now: no file of the ordinary kind
-        Err(_) => Ok(true),
-    }
 }

@@ -109,7 +109,7 @@ struct Desk {
 impl Desk {
     fn work(&self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
-            let (mut batch, mut hashes) = (Vec::new(), Vec::new());
+            let (mut batch, mut hashes) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
             for job in std::iter::once(first).chain(jobs.try_iter().take(COMMIT_QUEUE)) {
                 match job {
                     Job::Store(files) => files.into_iter().for_each(|(whole, hash)| {

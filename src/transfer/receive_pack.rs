@@ -1,6 +1,6 @@
 //! Small files and texts, which come many in a message.
 
-use super::committer::Hashed;
+use super::committer::{BATCH, Hashed};
 use super::expand::Buffers;
 use super::incoming::{Incoming, Slot};
 use super::lane::{LaneError, LaneStream, read_header, read_message};
@@ -25,7 +25,7 @@ pub(super) fn receive_pack(
             (Pieces { left: 0, in_piece: 0, expanded: buffers.expand(packed as usize, len)? }, [].as_mut_slice())
         }
     };
-    let mut gathered = Vec::new();
+    let mut gathered = Vec::with_capacity(pack.files.len().min(BATCH));
     let received = receive_files(stream, incoming, &pack, &mut pieces, buffer, &mut gathered);
     incoming.commit(&mut gathered)?;
     received

@@ -90,9 +90,9 @@ impl Output {
 }
 
 fn write_all((queue, changed): &(Mutex<Queue>, Condvar), mut sink: impl Write) {
-    let (mut open, mut written) = (true, None::<Instant>);
+    let (mut open, mut written, mut lines) = (true, None::<Instant>, String::new());
     loop {
-        let lines = {
+        {
             let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
             let idle = |queue: &mut Queue| queue.lines.is_empty() && !queue.closing;
             let queue = changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +100,11 @@ fn write_all((queue, changed): &(Mutex<Queue>, Condvar), mut sink: impl Write) {
             let gathers = |queue: &mut Queue| queue.bytes < WRITTEN_AT_ONCE && !queue.closing;
             let gathered = changed.wait_timeout_while(queue, rest, gathers);
             let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
-            let Some(mut lines) = queue.lines.pop_front() else { return };
+            let Some(first) = queue.lines.pop_front() else { return };
+            lines.clear();
+            // One of them may have been long.
+            lines.shrink_to(WRITTEN_AT_ONCE);
+            lines.push_str(&first);
             while let Some(line) = queue.lines.front()
                 && lines.len() + line.len() <= WRITTEN_AT_ONCE
             {
@@ -108,8 +112,7 @@ fn write_all((queue, changed): &(Mutex<Queue>, Condvar), mut sink: impl Write) {
                 queue.lines.pop_front();
             }
             queue.bytes -= lines.len();
-            lines
-        };
+        }
         // Nothing stays behind: a script acts on each line as it comes. After the first error nobody reads any more.
         open = open && sink.write_all(lines.as_bytes()).and_then(|()| sink.flush()).is_ok();
         written = Some(Instant::now());
