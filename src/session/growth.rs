@@ -61,6 +61,9 @@ const FIRST_FAR: u16 = 8;
 /// that a second one does not pay costs a tenth of a second.
 const ALONE: Duration = Duration::from_secs(3);
 
+/// How long one lane goes alone on a near link: what is small is over by then, and has not paid for opening a second one.
+const ALONE_NEAR: Duration = Duration::from_millis(25);
+
 /// Lanes on a near link: one for each core that can be busy with it, and four fill any of today's networks.
 fn most_near() -> u16 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4) as u16)
@@ -121,7 +124,8 @@ fn first(distance: Distance, opening: Duration, bears_loss: bool, most: u16) -> 
     match distance {
         Distance::Far if bears_loss => (1, ALONE),
         Distance::Far => (FIRST_FAR.min(most), window(opening)),
-        Distance::Near | Distance::Between => (1, window(opening)),
+        Distance::Near => (1, ALONE_NEAR),
+        Distance::Between => (1, window(opening)),
     }
 }
 
@@ -226,7 +230,8 @@ mod tests {
             let opening = Duration::from_millis(opening);
             first(Distance::by(opening, OPENING, false), opening, bears_loss, most)
         };
-        assert_eq!([first(1, false, 16), first(1, true, 16)], [(1, WINDOW); 2]);
+        assert_eq!([first(1, false, 16), first(1, true, 16)], [(1, ALONE_NEAR); 2]);
+        assert_eq!([first(10, false, 16), first(10, true, 16)], [(1, WINDOW); 2]);
         assert_eq!([first(40, false, 16), first(40, false, 3)], [(8, WINDOW), (3, WINDOW)]);
         assert_eq!(first(300, false, 16), (8, Duration::from_millis(1200)));
         assert_eq!(first(40, true, 16), (1, ALONE));
