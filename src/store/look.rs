@@ -32,11 +32,14 @@ pub(super) enum Look {
     Unreadable(String),
 }
 
+/// Entries with their names, and what they turn out to be.
+type Share = (Vec<(DirEntry, String)>, Vec<Look>);
+
 /// Entries on their way to being looked at, which come back in the order in which they were added.
 #[derive(Default)]
 pub(super) struct Looking {
     found: Vec<(DirEntry, String)>,
-    shares: VecDeque<JoinHandle<Vec<Found>>>,
+    shares: VecDeque<JoinHandle<Share>>,
 }
 
 impl Looking {
@@ -50,24 +53,32 @@ impl Looking {
             return Ok(Vec::new());
         }
         let share = std::mem::replace(&mut self.found, Vec::with_capacity(SHARE));
-        self.shares.push_back(thread::Builder::new().spawn(move || look_at(share))?);
+        // What a thread allocates itself comes from memory that is kept for threads.
+        let looks = Vec::with_capacity(SHARE);
+        self.shares.push_back(thread::Builder::new().spawn(move || look_at(share, looks))?);
         let first = (self.shares.len() > THREADS).then(|| self.shares.pop_front()).flatten();
-        Ok(first.map_or_else(Vec::new, looked))
+        Ok(first.map(joined).into_iter().flat_map(all).collect())
     }
 
     /// Gives all that was not given yet.
     pub(super) fn rest(self) -> impl Iterator<Item = Found> {
         let Looking { found, shares } = self;
-        shares.into_iter().flat_map(looked).chain(look_at(found))
+        let last = look_at(found, Vec::new());
+        shares.into_iter().map(joined).chain([last]).flat_map(all)
     }
 }
 
-fn looked(share: JoinHandle<Vec<Found>>) -> Vec<Found> {
+fn joined(share: JoinHandle<Share>) -> Share {
     share.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn look_at(share: Vec<(DirEntry, String)>) -> Vec<Found> {
-    share.into_iter().map(|(entry, offered)| Found { look: look(&entry), entry, offered }).collect()
+fn look_at(found: Vec<(DirEntry, String)>, mut looks: Vec<Look>) -> Share {
+    looks.extend(found.iter().map(|(entry, _)| look(entry)));
+    (found, looks)
+}
+
+fn all((found, looks): Share) -> impl Iterator<Item = Found> {
+    found.into_iter().zip(looks).map(|((entry, offered), look)| Found { entry, offered, look })
 }
 
 fn look(entry: &DirEntry) -> Look {

@@ -22,7 +22,7 @@ pub(super) const BATCH: usize = 64;
 
 /// Jobs that wait to be made durable, each a large file or a batch of small ones: enough that one sync serves many, also
 /// where a sync takes long.
-const COMMIT_QUEUE: usize = 8;
+const COMMIT_QUEUE: usize = 6;
 
 /// A whole file, and its BLAKE3.
 pub(super) type Hashed = (Whole, Hash);
