@@ -18,11 +18,11 @@ use crate::store::{Intake, PartialFile, Placed, StoreError, Whole};
 
 /// Files of a pack that are handed over at once: enough that neither end of the queue wakes the other for each, few enough
 /// that they don't wait for each other on a slow link.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = 32;
 
 /// Jobs that wait to be made durable, each a large file or a batch of small ones: enough that one sync serves many, also
 /// where a sync takes long.
-const COMMIT_QUEUE: usize = 6;
+const COMMIT_QUEUE: usize = 16;
 
 /// A whole file, and its BLAKE3.
 pub(super) type Hashed = (Whole, Hash);
