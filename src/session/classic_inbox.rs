@@ -1,10 +1,9 @@
 //! A tutorial sender: one header, the bytes, the end. Nothing is encrypted, and nothing can be answered.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, TcpStream as Socket};
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
@@ -20,18 +19,9 @@ use crate::classic::{Claim, Repair, Scan};
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer, Way};
 use crate::names::{FileName, RelPath, human_bytes};
 use crate::net::accept::Arrival;
-use crate::store::{PartialFile, Pipe, PlannedEntry, PlannedKind, Whole};
+use crate::store::{PartialFile, Pipe, PlannedEntry, PlannedKind, Whole, roomy_pipe};
 use crate::transfer::Hash;
 use crate::wire::RefuseCode;
-
-/// How much is written before the hash goes on: to wake its thread for less would cost more than to hash it.
-const HASH_STEP_BYTES: u64 = 1024 * 1024;
-
-/// How many such steps the hash may stay behind: few enough that the system still has them in memory.
-const HASH_LAG_STEPS: usize = 64;
-
-/// What is read back at once: it stays in the cache of its core until it is hashed, and fits on any stack.
-const HASH_READ: usize = 64 * 1024;
 
 /// A header that was read, and what came with it.
 struct Announced {
@@ -197,8 +187,7 @@ async fn read_header(stream: &mut crate::net::prefixed::Prefixed) -> Result<Anno
 
 /// Takes the stream to its end, then solves what was the size and what was the file.
 ///
-/// Bytes that come through a pipe are never in memory of ours, so a second thread hashes what is in the file, right
-/// behind the first: while the system still has it in memory, and while the first one waits for more.
+/// Bytes that come through a pipe are never in memory of this thread's, so a second one is given a copy of it to hash.
 fn store_stream(
     socket: &Socket,
     announced: Announced,
@@ -207,20 +196,23 @@ fn store_stream(
     meter: &Meter,
 ) -> Result<(Whole, Hash), SessionError> {
     let Announced { mut scan, first, .. } = announced;
-    let (taken, hash) = std::thread::scope(|scope| {
-        let (ends, told) = sync_channel(HASH_LAG_STEPS);
-        let hashing = std::thread::Builder::new().spawn_scoped(scope, || hash_behind(&file, told));
-        let hashing = hashing.map_err(SessionError::Cut)?;
-        let taking = Taking { socket, file: &file, most, meter, pipe: Pipe::new(), ends, told: 0 };
-        let taken = taking.take(&mut scan, &first);
-        let hash = hashing.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok::<_, SessionError>((taken, hash))
-    })?;
-    let hash = hash?;
+    let (copy, hashing) = match roomy_pipe() {
+        Ok((outlet, inlet)) => {
+            let hashing = std::thread::Builder::new().spawn(move || hash_of_stream(outlet));
+            (Some(inlet), Some(hashing.map_err(SessionError::Cut)?))
+        }
+        Err(_) => (None, None),
+    };
+    let mut taking = Taking { socket, file: &file, most, meter, pipe: Pipe::new(), copy };
+    let taken = taking.take(&mut scan, &first);
+    // Without it the hash comes to its end.
+    let is_copied = taking.copy.take().is_some();
+    let hash = hashing.and_then(|hashing| hashing.join().unwrap_or_else(|panic| resume_unwind(panic)).ok());
+    let hash = hash.filter(|_| is_copied);
     taken?;
     let whole = scan.finish().map_err(|error| SessionError::Incomplete(error.to_string()))?;
     let hash = match whole.repair {
-        Repair::None => hash,
+        Repair::None => hash.map_or_else(|| hash_of(&file), Ok)?,
         Repair::Prepend(digits) => {
             insert_front(&file, &digits)?;
             hash_of(&file)?
@@ -241,14 +233,13 @@ struct Taking<'a> {
     most: Option<u64>,
     meter: &'a Meter,
     pipe: Option<Pipe>,
-    /// Where the file ends, at each step for the hash.
-    ends: SyncSender<u64>,
-    told: u64,
+    /// Where all of it goes as well, to be hashed, if that can be.
+    copy: Option<PipeWriter>,
 }
 
 impl Taking<'_> {
     /// Takes everything up to the end of the stream, after `first`, which came with the header.
-    fn take(mut self, scan: &mut Scan, first: &[u8]) -> Result<(), SessionError> {
+    fn take(&mut self, scan: &mut Scan, first: &[u8]) -> Result<(), SessionError> {
         self.write(first)?;
         let mut buffer = vec![0; STEP];
         loop {
@@ -264,7 +255,7 @@ impl Taking<'_> {
             };
             match count {
                 0 if self.meter.is_cut() => return Err(SessionError::Interrupted),
-                0 => return self.tell(),
+                0 => return Ok(()),
                 _ => {}
             }
         }
@@ -277,9 +268,19 @@ impl Taking<'_> {
             self.pipe = None;
             return Ok(None);
         };
-        self.file.append_piped(pipe, count)?;
+        let mut left = count;
+        while left > 0 {
+            let given = self.copy.as_ref().map(|copy| pipe.tee(copy, left)).transpose().map_err(SessionError::Cut)?;
+            // A copy with a gap is of no use.
+            if given == Some(None) {
+                self.copy = None;
+            }
+            let step = given.flatten().unwrap_or(left);
+            self.file.append_piped(pipe, step)?;
+            left -= step;
+        }
         scan.pass(count as u64);
-        self.taken(count)?;
+        self.meter.count(count);
         Ok(Some(count))
     }
 
@@ -301,31 +302,13 @@ impl Taking<'_> {
             let text = format!("at most {} are taken here", human_bytes(most));
             return Err(SessionError::Declined(refusal(RefuseCode::TooLarge, text)));
         }
+        if let Some(copy) = &mut self.copy {
+            copy.write_all(bytes).map_err(SessionError::Cut)?;
+        }
         self.file.append(bytes)?;
-        self.taken(bytes.len())
+        self.meter.count(bytes.len());
+        Ok(())
     }
-
-    fn taken(&mut self, count: usize) -> Result<(), SessionError> {
-        let total = self.meter.count(count);
-        if total - self.told >= HASH_STEP_BYTES { self.tell() } else { Ok(()) }
-    }
-
-    /// Tells the hash how far it may go. If it has failed, its own error says why.
-    fn tell(&mut self) -> Result<(), SessionError> {
-        self.told = self.meter.moved();
-        self.ends.send(self.told).map_err(|_| SessionError::Interrupted)
-    }
-}
-
-/// The hash of a file that grows: up to each end as it is told, and to the last one.
-fn hash_behind(file: &PartialFile, ends: Receiver<u64>) -> Result<Hash, SessionError> {
-    let mut hasher = blake3::Hasher::new();
-    let mut done = 0;
-    for end in ends {
-        hash_range(&mut hasher, file, done, end)?;
-        done = end;
-    }
-    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Moves the file back, the last bytes first, to put `front` before it.
@@ -358,21 +341,21 @@ fn drop_front(file: &PartialFile, count: u64) -> Result<(), SessionError> {
 
 fn hash_of(file: &PartialFile) -> Result<Hash, SessionError> {
     let mut hasher = blake3::Hasher::new();
-    hash_range(&mut hasher, file, 0, file.end())?;
-    Ok(*hasher.finalize().as_bytes())
+    let mut buffer = vec![0; STEP];
+    let mut done = 0;
+    loop {
+        match file.read_at(done, &mut buffer)? {
+            0 => return Ok(*hasher.finalize().as_bytes()),
+            read => {
+                hasher.update(&buffer[..read]);
+                done += read as u64;
+            }
+        }
+    }
 }
 
-fn hash_range(hasher: &mut blake3::Hasher, file: &PartialFile, from: u64, to: u64) -> Result<(), SessionError> {
-    let mut buffer = [0; HASH_READ];
-    let mut done = from;
-    while done < to {
-        let wanted = (to - done).min(HASH_READ as u64) as usize;
-        let count = file.read_at(done, &mut buffer[..wanted])?;
-        if count == 0 {
-            return Err(SessionError::Incomplete("something cut the file while it was received".to_owned()));
-        }
-        hasher.update(&buffer[..count]);
-        done += count as u64;
-    }
-    Ok(())
+fn hash_of_stream(stream: PipeReader) -> io::Result<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut BufReader::with_capacity(STEP, stream), &mut hasher)?;
+    Ok(*hasher.finalize().as_bytes())
 }

@@ -9,7 +9,7 @@ use super::at;
 use super::error::StoreError;
 
 /// Room in a pipe: the most that a user other than root may ask for. 64 of them fit into what Linux lets such a user have in
-/// pipes; further ones stay at what the system gives.
+/// pipes, two for each transfer; further ones stay at what the system gives.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 1024 * 1024;
 
@@ -39,9 +39,7 @@ impl Pipe {
     pub fn new() -> Option<Pipe> {
         #[cfg(target_os = "linux")]
         {
-            let (outlet, inlet) = io::pipe().ok()?;
-            // a user with many pipes gets no larger one
-            let _ = rustix::pipe::fcntl_setpipe_size(&inlet, PIPE_BYTES);
+            let (outlet, inlet) = roomy_pipe().ok()?;
             Some(Pipe { inlet, outlet })
         }
         #[cfg(not(target_os = "linux"))]
@@ -62,6 +60,24 @@ impl Pipe {
         #[cfg(not(target_os = "linux"))]
         {
             let _ = (&self.inlet, socket, most);
+            Ok(None)
+        }
+    }
+
+    /// Gives `copy` as well, by reference, up to `most` of the bytes that are in the pipe, and leaves them there; waits while
+    /// `copy` is full. Returns how many, which is at least one, and `None` if this system can't: then `copy` got nothing.
+    ///
+    /// # Errors
+    /// Nobody reads `copy` any more.
+    pub fn tee(&self, copy: &PipeWriter, most: usize) -> io::Result<Option<usize>> {
+        #[cfg(target_os = "linux")]
+        {
+            let given = possible(|| rustix::pipe::tee(&self.outlet, copy, most, SpliceFlags::empty())).transpose()?;
+            Ok(given.filter(|&count| count > 0))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (copy, most);
             Ok(None)
         }
     }
@@ -90,6 +106,17 @@ impl Pipe {
         }
         Ok(())
     }
+}
+
+/// A pipe with as much room as the system gives; a user with many gets no large one.
+///
+/// # Errors
+/// There is no descriptor to spare.
+pub fn roomy_pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (outlet, inlet) = io::pipe()?;
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(&inlet, PIPE_BYTES);
+    Ok((outlet, inlet))
 }
 
 #[cfg(target_os = "linux")]

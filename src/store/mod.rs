@@ -24,8 +24,8 @@
 //!
 //! [`walk`] lists what the named paths hold, and [`SourceFile`] reads one of them and tells when it changed meanwhile.
 //!
-//! Between a file and a socket that is neither encrypted nor hashed on its way, bytes need not pass through this program:
-//! [`SourceFile::send_to`], and [`Pipe`] with [`PartialFile::append_piped`].
+//! Between a file and a socket that is not encrypted, bytes need not pass through this program:
+//! [`SourceFile::send_to`], and [`Pipe`] with [`PartialFile::append_piped`]; [`Pipe::tee`] lets something read along.
 //!
 //! # The tool's own files
 //!
@@ -63,7 +63,7 @@ mod taken;
 mod walk;
 
 pub use self::complete::complete_path;
-pub use self::direct::{Pipe, SendError};
+pub use self::direct::{Pipe, SendError, roomy_pipe};
 pub use self::error::{Fault, StoreError};
 pub use self::folder::{Cleaned, Existing, Folder, Kept};
 pub use self::history::History;

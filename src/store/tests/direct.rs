@@ -7,7 +7,7 @@ use std::thread;
 
 use super::{Bench, file, skipped};
 use crate::store::direct::{is_of_the_disk, send_file};
-use crate::store::{IfExists, Pipe, SendError, StoreError, WalkOptions, walk};
+use crate::store::{IfExists, Pipe, SendError, StoreError, WalkOptions, roomy_pipe, walk};
 
 /// More than a pipe holds.
 const BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -82,6 +82,53 @@ fn a_file_that_takes_nothing_from_a_pipe_is_written_to() {
     }
     sender.join().unwrap().unwrap();
     assert!(std::fs::read(home.path().join("x")).unwrap() == pattern());
+}
+
+#[test]
+fn what_reads_along_gets_the_same_bytes_and_takes_none_away() {
+    let Some(pipe) = Pipe::new() else { return skipped("no such way here") };
+    let (mut from, socket) = connected();
+    let sender = thread::spawn(move || from.write_all(&pattern()));
+    let (mut outlet, copy) = roomy_pipe().unwrap();
+    let reader = thread::spawn(move || {
+        let mut read = Vec::new();
+        outlet.read_to_end(&mut read).map(|_| read)
+    });
+    let file = tempfile::tempfile().unwrap();
+    let mut end = 0;
+    loop {
+        let Some(mut left) = pipe.fill(&socket, u64::MAX).unwrap() else { return skipped("no splice here") };
+        if left == 0 {
+            break;
+        }
+        while left > 0 {
+            let Some(given) = pipe.tee(&copy, left).unwrap() else { return skipped("no tee here") };
+            assert!((1..=left).contains(&given));
+            pipe.empty_into(&file, end, given).unwrap();
+            end += given as u64;
+            left -= given;
+        }
+    }
+    sender.join().unwrap().unwrap();
+    drop(copy);
+    assert!(reader.join().unwrap().unwrap() == pattern());
+    let mut content = Vec::new();
+    (&file).read_to_end(&mut content).unwrap();
+    assert!(content == pattern());
+}
+
+#[test]
+fn a_copy_that_nobody_reads_any_more_is_an_error_not_a_wait() {
+    let Some(pipe) = Pipe::new() else { return skipped("no such way here") };
+    let (mut from, socket) = connected();
+    from.write_all(b"x").unwrap();
+    if pipe.fill(&socket, 1).unwrap().is_none() {
+        return skipped("no splice here");
+    }
+    let (outlet, copy) = roomy_pipe().unwrap();
+    drop(outlet);
+    let told = pipe.tee(&copy, 1);
+    assert!(told.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe), "{told:?}");
 }
 
 #[test]
