@@ -201,14 +201,14 @@ def nc(bench, source, target, folder, shrink="", expand=""):
     return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
 
 
-def sealed(bench, source, target, folder, unpack=False):
+def sealed(bench, source, target, folder, by_file=False):
     """sealed.rs: what nc does, with the hash and the cipher of qrdrop in between."""
     port = free_port()
-    verbs = ("unpack" if unpack and source.is_dir() else "take", "give")
+    verbs = ("unpack", "pack") if by_file and source.is_dir() else ("take", "give")
     take, give = (shlex.join([bench.sealed, verb, f"{bench.network.address}:{port}"]) for verb in verbs)
     if source.is_dir():
         there = shlex.quote(str(target))
-        taking = f"exec {take} {there}" if unpack else f"{take} /dev/stdout | tar xf - -C {there}"
+        taking = f"exec {take} {there}" if by_file else f"{take} /dev/stdout | tar xf - -C {there}"
         giving = f"tar cf - -C {shlex.quote(str(source.parent))} {source.name} | {give} /dev/stdin"
     else:
         taking = f"exec {take} {shlex.quote(str(target / source.name))}"
@@ -216,9 +216,9 @@ def sealed(bench, source, target, folder, unpack=False):
     return one_shot(bench, folder, taking, lambda: listens(bench, port), giving)
 
 
-def sealed_renamed(bench, source, target, folder):
-    """The same for a tree, each file under a name that goes away until it is whole."""
-    return sealed(bench, source, target, folder, unpack=True)
+def sealed_by_file(bench, source, target, folder):
+    """The same for a tree, each file hashed by itself, and under a name that goes away until it is whole."""
+    return sealed(bench, source, target, folder, by_file=True)
 
 
 def zstd_nc(bench, source, target, folder):
@@ -331,7 +331,7 @@ def one_shot(bench, folder, taking, ready, giving):
 
 # For each work its programs; the first is the reference.
 TOOLS = {"nc": nc, "scp AES-GCM": scp, "rsyncd": rsyncd, "rsyncd --fsync": rsyncd_durable, "rsyncd, sync -f": rsyncd_then_sync,
-         "zstd -1, nc": zstd_nc, "nc, sealed": sealed, "nc, sealed, renamed": sealed_renamed, "qrdrop": qrdrop}
+         "zstd -1, nc": zstd_nc, "nc, sealed": sealed, "nc, sealed, by file": sealed_by_file, "qrdrop": qrdrop}
 CLASSIC = {"sendfile -> splice": pair, "sendfile -> splice, hash": pair_hashed, "qrdrop --classic": classic}
 
 
