@@ -93,7 +93,7 @@ fn look(entry: &DirEntry) -> Look {
     if !about.is_file() {
         return Look::Sendable { about, holes: 0 };
     }
-    match readable(path).and_then(|()| claims_to_be_empty(path, &about)) {
+    match readable(path, &about).and_then(|()| claims_to_be_empty(path, &about)) {
         Ok(false) => Look::Sendable { holes: holes_in(path, &about), about },
         Ok(true) => Look::NotSendable(ENDLESS),
         Err(error) => Look::Unreadable(error.to_string()),
@@ -124,13 +124,23 @@ pub(super) fn why_not(kind: FileType) -> Option<&'static str> {
 }
 
 /// Whether the rights allow to read, asked without opening.
-pub(super) fn readable(path: &Path) -> io::Result<()> {
+pub(super) fn readable(path: &Path, about: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
-    rustix::fs::access(path, rustix::fs::Access::READ_OK)?;
+    {
+        use std::os::unix::fs::MetadataExt;
+        // The owner is asked for the owner's bit alone.
+        let is_readable_by_owner = about.mode() & 0o400 != 0;
+        if !(is_readable_by_owner && about.uid() == *USER) {
+            rustix::fs::access(path, rustix::fs::Access::READ_OK)?;
+        }
+    }
     #[cfg(not(unix))]
-    let _ = path;
+    let _ = (path, about);
     Ok(())
 }
+
+#[cfg(unix)]
+static USER: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| rustix::process::geteuid().as_raw());
 
 /// Whether a file of size 0 has content all the same, as those in `/proc` do: it would be sent as an empty one.
 pub(super) fn claims_to_be_empty(path: &Path, about: &Metadata) -> io::Result<bool> {

@@ -101,11 +101,44 @@ impl SourceEntry {
     /// # Errors
     /// It can't be opened, or is not the file that was listed.
     pub fn open(&self) -> Result<SourceFile, StoreError> {
-        let file =
-            open_for_reading(self.content()).map_err(|error| StoreError::io("read", shown(&self.path), error))?;
-        let source = SourceFile { file, entry: self.clone() };
-        source.check_handle()?;
-        Ok(source)
+        let file = self.open_unchecked()?;
+        self.check(&file)?;
+        Ok(SourceFile { file, entry: self.clone() })
+    }
+
+    /// Appends the whole content to `bytes`, of a file that is small enough for that.
+    ///
+    /// # Errors
+    /// As [`SourceEntry::open`], or it changed meanwhile. Then `bytes` are as they were.
+    pub fn read_whole(&self, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
+        let start = bytes.len();
+        let read = self.open_unchecked().and_then(|file| {
+            bytes.resize(start + self.bytes as usize, 0);
+            match at::read_full_at(&file, &mut bytes[start..], 0) {
+                // Once is enough: nothing of it is used before, and whoever writes to it or takes its name away changes it.
+                Ok(read) if read == bytes.len() - start => self.check(&file),
+                Ok(_) => Err(self.changed()),
+                Err(error) => Err(StoreError::io("read", shown(&self.path), error)),
+            }
+        });
+        read.inspect_err(|_| bytes.truncate(start))
+    }
+
+    pub(super) fn open_unchecked(&self) -> Result<File, StoreError> {
+        open_for_reading(self.content()).map_err(|error| StoreError::io("read", shown(&self.path), error))
+    }
+
+    /// Whether an open file is the one that was listed, as it was.
+    pub(super) fn check(&self, file: &File) -> Result<(), StoreError> {
+        match file.metadata() {
+            Ok(about) if about.is_file() && SourceIdentity::of(&about) == self.identity => Ok(()),
+            Ok(_) => Err(self.changed()),
+            Err(error) => Err(StoreError::io("read", shown(&self.path), error)),
+        }
+    }
+
+    fn changed(&self) -> StoreError {
+        StoreError::SourceChanged { subject: shown(&self.path) }
     }
 }
 
@@ -206,7 +239,7 @@ impl SourceFile {
         let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         match at::read_full_at(&self.file, &mut buf[..wanted], offset) {
             Ok(read) if read == wanted => Ok(read),
-            Ok(_) => Err(self.changed()),
+            Ok(_) => Err(self.entry.changed()),
             Err(error) => Err(StoreError::io("read", shown(&self.entry.path), error)),
         }
     }
@@ -226,7 +259,7 @@ impl SourceFile {
         let left = self.entry.bytes.saturating_sub(offset);
         let wanted = most.min(usize::try_from(left).unwrap_or(usize::MAX));
         match direct::send_file(&self.file, offset, socket, wanted) {
-            Some(Ok(0)) if wanted > 0 => Err(self.changed().into()),
+            Some(Ok(0)) if wanted > 0 => Err(self.entry.changed().into()),
             Some(Ok(count)) => Ok(Some(count)),
             Some(Err(error)) if direct::is_of_the_disk(&error) => {
                 Err(StoreError::io("read", shown(&self.entry.path), error).into())
@@ -244,25 +277,13 @@ impl SourceFile {
     pub fn check_unchanged(&self) -> Result<(), StoreError> {
         // Where the path tells which file it stands for, what holds of that one holds of the open one.
         #[cfg(not(unix))]
-        self.check_handle()?;
+        self.entry.check(&self.file)?;
         let path = self.entry.content();
         let about = if self.entry.is_link { fs::metadata(path) } else { fs::symlink_metadata(path) };
         match about {
             Ok(about) if SourceIdentity::of(&about) == self.entry.identity => Ok(()),
-            _ => Err(self.changed()),
+            _ => Err(self.entry.changed()),
         }
-    }
-
-    fn check_handle(&self) -> Result<(), StoreError> {
-        match self.file.metadata() {
-            Ok(about) if about.is_file() && SourceIdentity::of(&about) == self.entry.identity => Ok(()),
-            Ok(_) => Err(self.changed()),
-            Err(error) => Err(StoreError::io("read", shown(&self.entry.path), error)),
-        }
-    }
-
-    fn changed(&self) -> StoreError {
-        StoreError::SourceChanged { subject: shown(&self.entry.path) }
     }
 }
 

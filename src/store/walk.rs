@@ -70,7 +70,7 @@ impl Walker {
         if let Some(what) = why_not(about.file_type()) {
             return Err(StoreError::NotSendable { subject: shown(path), what });
         }
-        readable(path).map_err(failed)?;
+        readable(path, &about).map_err(failed)?;
         if claims_to_be_empty(path, &about).map_err(failed)? {
             return Err(StoreError::NotSendable { subject: shown(path), what: ENDLESS });
         }

@@ -306,17 +306,7 @@ fn read_small(source: &Source<'_>, bytes: &mut Vec<u8>) -> Result<(u32, Hash), S
     match source {
         Source::Text(text) => bytes.extend_from_slice(text.as_bytes()),
         Source::Piped(_) => unreachable!("a stream is taken part by part"),
-        Source::Entry(entry) => {
-            let read = entry.open().and_then(|source| {
-                bytes.resize(start + entry.bytes as usize, 0);
-                source.read_at(0, &mut bytes[start..])?;
-                source.check_unchanged()
-            });
-            if let Err(error) = read {
-                bytes.truncate(start);
-                return Err(error);
-            }
-        }
+        Source::Entry(entry) => entry.read_whole(bytes)?,
     }
     Ok((source.bytes() as u32, *blake3::hash(&bytes[start..]).as_bytes()))
 }

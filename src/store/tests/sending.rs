@@ -281,6 +281,8 @@ fn r13_every_way_to_change_a_file_while_it_is_sent_is_noticed() {
         let mut buf = [0; 4];
         assert_eq!(source.read_at(8, &mut buf).unwrap(), 2);
         source.check_unchanged().unwrap();
+        let (handle, mut whole) = (entry.open_unchecked().unwrap(), b"before ".to_vec());
+        entry.read_whole(&mut whole).unwrap();
         // file systems with coarse clocks see two changes in one tick as one
         let before = fs::metadata(&path).unwrap().modified().unwrap();
         while before.elapsed().is_ok_and(|elapsed| elapsed.as_millis() < 20) {
@@ -289,6 +291,9 @@ fn r13_every_way_to_change_a_file_while_it_is_sent_is_noticed() {
         change(&path);
         assert!(matches!(source.check_unchanged(), Err(StoreError::SourceChanged { .. })), "{what}");
         assert!(entry.open().is_err(), "{what}");
+        assert!(matches!(entry.check(&handle), Err(StoreError::SourceChanged { .. })), "{what}");
+        assert!(entry.read_whole(&mut whole).is_err(), "{what}");
+        assert_eq!(whole, b"before 0123456789", "{what}");
     }
 }
 
@@ -311,6 +316,7 @@ fn a_file_that_became_a_pipe_after_listing_does_not_hang() {
     fs::remove_file(&path).unwrap();
     make_fifo(&path);
     assert!(matches!(entry.open(), Err(StoreError::SourceChanged { .. })));
+    assert!(entry.read_whole(&mut Vec::new()).is_err());
 }
 
 #[test]
