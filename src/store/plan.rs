@@ -181,6 +181,7 @@ impl Plan {
         let top = PlannedFolder { parent: TOP, path: None, declared: false, modified: None };
         let (mut folders, mut index) = (vec![top], HashMap::new());
         let (mut waiting, mut sum, mut next_id) = (FixedBitSet::new(), 0u64, 0);
+        let (mut is_in_order, mut declared, mut before) = (true, 0, String::new());
         for entry in listing.entries() {
             let charge = charge(&entry, block);
             let PlannedEntry { id, path, kind, modified, .. } = entry;
@@ -189,8 +190,12 @@ impl Plan {
                 return bad(path, "its id does not come after the one before");
             }
             next_id = id.saturating_add(1);
+            is_in_order &= components(&before).lt(components(path.as_str()));
+            before.clear();
+            before.push_str(path.as_str());
             match kind {
                 PlannedKind::Folder => {
+                    declared += 1;
                     let folder = enter(path, &mut folders, &mut index)?;
                     folders[folder].declared = true;
                     folders[folder].modified = modified;
@@ -205,8 +210,9 @@ impl Plan {
                 }
             }
         }
-        let files = listing.entries().filter(|entry| entry.kind == PlannedKind::File);
-        if let Some(both) = files.map(|file| file.path.top_level()).find(|path| index.contains_key(path.as_str())) {
+        // Where every folder is declared and nothing comes twice, nothing is both, and the list need not be gone through again.
+        let is_told_apart = is_in_order && declared == index.len();
+        if !is_told_apart && let Some(both) = file_and_folder(&listing, &index) {
             return bad(both, "it is offered as a file and as a folder");
         }
         let (listing, uncharged) = (Box::new(listing), FixedBitSet::new());
@@ -221,6 +227,17 @@ impl Plan {
             self.files.uncharged.grow_and_insert(id as usize);
         }
     }
+}
+
+/// The first file that is one of the folders, too.
+fn file_and_folder(listing: &impl Listing, folders: &HashMap<String, usize>) -> Option<RelPath> {
+    let files = listing.entries().filter(|entry| entry.kind == PlannedKind::File);
+    files.map(|file| file.path.top_level()).find(|path| folders.contains_key(path.as_str()))
+}
+
+/// What a tree is in order by: folders before what is in them, siblings by name.
+fn components(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/')
 }
 
 /// The index of a folder, entered with its parents if it is new.
@@ -267,6 +284,32 @@ mod tests {
         let size = (!id.is_multiple_of(7)).then_some(u64::from(id));
         let holes = if id.is_multiple_of(4) { size.unwrap_or(0) / 2 } else { 0 };
         PlannedEntry { id, path, kind: PlannedKind::File, size, holes, modified: None }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_offered_as_a_file_and_as_a_folder_is_refused_in_whatever_order(
+            offered in prop::collection::vec(("[ab](/[ab]){0,2}", any::<bool>()), 0..6),
+            sorted in any::<bool>(),
+        ) {
+            let mut offered = offered;
+            if sorted {
+                offered.sort_by(|(one, _), (other, _)| components(one).cmp(components(other)));
+                offered.dedup_by(|(one, _), (other, _)| one == other);
+            }
+            let entries = (0..).zip(&offered).map(|(id, (path, is_folder))| {
+                let kind = if *is_folder { PlannedKind::Folder } else { PlannedKind::File };
+                let path = RelPath::from_stranger(path).unwrap();
+                PlannedEntry { id, path, kind, size: Some(1), holes: 0, modified: None }
+            });
+            let is_both = offered.iter().any(|(file, is_folder)| {
+                let is_folder_of = |(path, is_folder): &(String, bool)| {
+                    path.starts_with(&format!("{file}/")) || (*is_folder && path == file)
+                };
+                !is_folder && offered.iter().any(is_folder_of)
+            });
+            prop_assert_eq!(Plan::new(entries.collect::<Vec<_>>(), 512).is_err(), is_both);
+        }
     }
 
     proptest! {
