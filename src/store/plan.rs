@@ -190,7 +190,8 @@ impl Plan {
                 return bad(path, "its id does not come after the one before");
             }
             next_id = id.saturating_add(1);
-            is_in_order &= components(&before).lt(components(path.as_str()));
+            // As a tree is walked: folders before what is in them, siblings by name.
+            is_in_order &= before.split('/').lt(path.as_str().split('/'));
             before.clear();
             before.push_str(path.as_str());
             match kind {
@@ -233,11 +234,6 @@ impl Plan {
 fn file_and_folder(listing: &impl Listing, folders: &HashMap<String, usize>) -> Option<RelPath> {
     let files = listing.entries().filter(|entry| entry.kind == PlannedKind::File);
     files.map(|file| file.path.top_level()).find(|path| folders.contains_key(path.as_str()))
-}
-
-/// What a tree is in order by: folders before what is in them, siblings by name.
-fn components(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
 }
 
 /// The index of a folder, entered with its parents if it is new.
@@ -294,7 +290,7 @@ mod tests {
         ) {
             let mut offered = offered;
             if sorted {
-                offered.sort_by(|(one, _), (other, _)| components(one).cmp(components(other)));
+                offered.sort_by(|(one, _), (other, _)| one.split('/').cmp(other.split('/')));
                 offered.dedup_by(|(one, _), (other, _)| one == other);
             }
             let entries = (0..).zip(&offered).map(|(id, (path, is_folder))| {

@@ -308,6 +308,17 @@ fn r13_a_file_that_ends_early_is_an_error_and_not_a_short_read() {
 }
 
 #[test]
+fn a_file_of_the_kernel_that_is_shorter_than_it_says_is_not_filled_up() {
+    let path = Path::new("/sys/kernel/uevent_seqnum");
+    if !fs::metadata(path).is_ok_and(|about| about.len() > 1024) {
+        return skipped("no such file here");
+    }
+    let mut whole = Vec::new();
+    let read = only_entry(path).read_whole(&mut whole);
+    assert!(matches!(read, Err(StoreError::SourceChanged { .. })) && whole.is_empty(), "{read:?}");
+}
+
+#[test]
 fn a_file_that_became_a_pipe_after_listing_does_not_hang() {
     let bench = Bench::new();
     let path = bench.inbox().join("source");
