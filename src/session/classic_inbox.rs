@@ -110,7 +110,7 @@ impl Inbox {
         };
         let store = move |socket: &Socket, meter: &Meter| {
             let intake = folder.begin(vec![entry], if_exists)?;
-            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, meter)?;
+            let (whole, hash) = store_stream(socket, announced, intake.open_partial(0)?, most, meter, Pipes::new())?;
             // The peer need not wait for the disk, and could not be told what came of it.
             let _ = socket.shutdown(Shutdown::Both);
             let (_, placed) = intake.commit(vec![whole]).pop().expect("one result for one file");
@@ -185,25 +185,38 @@ async fn read_header(stream: &mut crate::net::prefixed::Prefixed) -> Result<Anno
     Ok(Announced { scan, first, name, claim })
 }
 
+/// What the bytes go through without coming into memory of the thread that moves them, as far as the system has it.
+struct Pipes {
+    /// On their way to the file.
+    to_file: Option<Pipe>,
+    /// A copy of them, to a second thread that hashes it.
+    to_hash: Option<(PipeReader, PipeWriter)>,
+}
+
+impl Pipes {
+    fn new() -> Pipes {
+        Pipes { to_file: Pipe::new(), to_hash: roomy_pipe().ok() }
+    }
+}
+
 /// Takes the stream to its end, then solves what was the size and what was the file.
-///
-/// Bytes that come through a pipe are never in memory of this thread's, so a second one is given a copy of it to hash.
 fn store_stream(
     socket: &Socket,
     announced: Announced,
     file: PartialFile,
     most: Option<u64>,
     meter: &Meter,
+    pipes: Pipes,
 ) -> Result<(Whole, Hash), SessionError> {
     let Announced { mut scan, first, .. } = announced;
-    let (copy, hashing) = match roomy_pipe() {
-        Ok((outlet, inlet)) => {
+    let (copy, hashing) = match pipes.to_hash {
+        Some((outlet, inlet)) => {
             let hashing = std::thread::Builder::new().spawn(move || hash_of_stream(outlet));
             (Some(inlet), Some(hashing.map_err(SessionError::Cut)?))
         }
-        Err(_) => (None, None),
+        None => (None, None),
     };
-    let mut taking = Taking { socket, file: &file, most, meter, pipe: Pipe::new(), copy };
+    let mut taking = Taking { socket, file: &file, most, meter, pipe: pipes.to_file, copy };
     let taken = taking.take(&mut scan, &first);
     // Without it the hash comes to its end.
     let is_copied = taking.copy.take().is_some();
@@ -358,4 +371,55 @@ fn hash_of_stream(stream: PipeReader) -> io::Result<Hash> {
     let mut hasher = blake3::Hasher::new();
     io::copy(&mut BufReader::with_capacity(STEP, stream), &mut hasher)?;
     Ok(*hasher.finalize().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Folder, IfExists};
+
+    /// What is stored of a stream, and the hash that is told of it.
+    fn stored(stream: &[u8], pipes: Pipes) -> (Vec<u8>, Hash) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut from = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0;
+        let (head, rest) = stream.split_at(stream.len().min(8 * 1024));
+        let rest = rest.to_vec();
+        let sending = std::thread::spawn(move || {
+            from.write_all(&rest).unwrap();
+            drop(from);
+        });
+        let mut scan = Scan::new();
+        let first = scan.push(head).unwrap().concat();
+        let claim = scan.claim().unwrap();
+        let announced = Announced { scan, first, name: "x".to_owned(), claim };
+        let home = tempfile::tempdir().unwrap();
+        let path = RelPath::from_stranger("x").unwrap();
+        let entry = PlannedEntry { id: 0, path, kind: PlannedKind::File, size: None, holes: 0, modified: None };
+        let intake = Folder::open(home.path()).unwrap().begin(vec![entry], IfExists::Rename).unwrap();
+        let file = intake.open_partial(0).unwrap();
+        let (whole, hash) = store_stream(&socket, announced, file, None, &Meter::default(), pipes).unwrap();
+        let placed = intake.commit(vec![whole]).pop().unwrap().1.unwrap();
+        sending.join().unwrap();
+        (std::fs::read(placed.path).unwrap(), hash)
+    }
+
+    #[test]
+    fn with_or_without_pipes_the_same_is_stored_and_the_hash_is_that_of_the_file() {
+        let text: Vec<u8> = (0..3_000_000u32).map(|at| b'a' + (at % 23) as u8).collect();
+        // What it begins with runs into its size.
+        let digits = [&b"12345"[..], &text].concat();
+        for content in [&text[..], &digits, b"x"] {
+            let stream = [format!("x<SEPARATOR>{}", content.len()).as_bytes(), content].concat();
+            for (to_file, to_hash) in [(true, true), (true, false), (false, true), (false, false)] {
+                let pipes = Pipes {
+                    to_file: to_file.then(Pipe::new).flatten(),
+                    to_hash: to_hash.then(|| roomy_pipe().unwrap()),
+                };
+                let (file, hash) = stored(&stream, pipes);
+                assert!(file == content, "{} bytes, {to_file}, {to_hash}", content.len());
+                assert_eq!(hash, *blake3::hash(content).as_bytes(), "{} bytes, {to_file}, {to_hash}", content.len());
+            }
+        }
+    }
 }
