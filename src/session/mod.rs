@@ -10,6 +10,7 @@ mod acquaintance;
 mod classic_bulk;
 mod classic_inbox;
 mod classic_sender;
+mod classic_stream;
 mod conn;
 mod consent;
 mod devices;
