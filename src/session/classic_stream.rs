@@ -220,10 +220,7 @@ mod tests {
         let socket = listener.accept().unwrap().0;
         let (head, rest) = stream.split_at(stream.len().min(8 * 1024));
         let rest = rest.to_vec();
-        let sending = std::thread::spawn(move || {
-            from.write_all(&rest).unwrap();
-            drop(from);
-        });
+        let sending = std::thread::spawn(move || from.write_all(&rest));
         let mut scan = Scan::new();
         let first = scan.push(head).unwrap().concat();
         let home = tempfile::tempdir().unwrap();
@@ -233,7 +230,7 @@ mod tests {
         let file = intake.open_partial(0).unwrap();
         let (whole, hash) = store_stream(&socket, Begun { scan, first }, file, None, &Meter::default(), pipes).unwrap();
         let placed = intake.commit(vec![whole]).pop().unwrap().1.unwrap();
-        sending.join().unwrap();
+        sending.join().unwrap().unwrap();
         (std::fs::read(placed.path).unwrap(), hash)
     }
 

@@ -128,9 +128,9 @@ pub(super) fn readable(path: &Path, about: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // The owner is asked for the owner's bit alone.
-        let is_readable_by_owner = about.mode() & 0o400 != 0;
-        if !(is_readable_by_owner && about.uid() == *USER) {
+        // Of the owner's rights the owner's bit alone tells, and the system need not be asked.
+        let owner_may = about.uid() == *USER && about.mode() & 0o400 != 0;
+        if !owner_may {
             rustix::fs::access(path, rustix::fs::Access::READ_OK)?;
         }
     }
@@ -139,6 +139,7 @@ pub(super) fn readable(path: &Path, about: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
+/// Whom this program runs as.
 #[cfg(unix)]
 static USER: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| rustix::process::geteuid().as_raw());
 

@@ -47,9 +47,10 @@ fn main() -> io::Result<()> {
             give(TcpStream::connect(address)?, File::open(path)?, &mut each)?;
         }
         ["hash", path] => _ = hasher.update_reader(File::open(path)?)?,
-        _ => println!(
-            "sealed take|give ADDRESS FILE, sealed pack ADDRESS FILE, sealed unpack ADDRESS FOLDER, sealed hash FILE"
-        ),
+        _ => {
+            println!("sealed take|give|pack ADDRESS FILE, sealed unpack ADDRESS FOLDER, sealed hash FILE");
+            return Ok(());
+        }
     }
     eprintln!("{}", hasher.finalize());
     Ok(())
