@@ -151,7 +151,7 @@ fn automation(command: &Command, ui: &Arc<Ui>, errands: Errands) -> Result<Autom
     let on_stored = match command {
         Command::Receive(Receive { on_stored: Some(command), folder, .. }) => {
             // A folder that is not there is told by the command itself.
-            Some((command.clone(), folder.canonicalize().unwrap_or_default()))
+            Some((command.clone(), dunce::canonicalize(folder).unwrap_or_default()))
         }
         _ => None,
     };

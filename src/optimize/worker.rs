@@ -13,9 +13,11 @@ use crate::confine::Limits;
 pub const WORKER: &str = "__optimize";
 
 /// Seconds of a core for one file; pictures of 12 million pixels take less than three.
+#[cfg(unix)]
 const CPU_SECONDS: u64 = 5;
 
 /// Addresses that a process has before it does anything: its code, libraries, stacks.
+#[cfg(unix)]
 const ADDRESSES: u64 = 128 * 1024 * 1024;
 
 /// What a worker is told, as its second argument.

@@ -241,12 +241,13 @@ mod tests {
         let claim = memory.keep_sent(&to, &[7; 16], &ticket).unwrap();
         assert!(memory.take_sent(&to, &[7; 16]).is_none(), "somebody is at it");
         drop(claim);
-        let (kept, _claim) = memory.take_sent(&to, &[7; 16]).unwrap();
+        let (kept, claim) = memory.take_sent(&to, &[7; 16]).unwrap();
         assert_eq!((kept.transfer, kept.key.hash()), (ticket.transfer, ticket.key.hash()));
         assert!(memory.take_sent(&other, &[7; 16]).is_none());
         assert!(memory.take_sent(&to, &[8; 16]).is_none());
         memory.forget_sent(&to, &[7; 16]);
         assert!(memory.take_sent(&to, &[7; 16]).is_none());
+        drop(claim);
         assert_eq!(std::fs::read_dir(state.path().join("state")).unwrap().count(), 0);
     }
 

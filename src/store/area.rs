@@ -5,7 +5,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use cap_std::fs::Dir;
@@ -35,14 +35,20 @@ pub(super) const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The part of `.qrdrop-partial/` that belongs to one transfer. Dropping it removes it, unless its journal says something
 /// that is worth coming back to.
 pub(super) struct Area {
-    partial_dir: Dir,
-    receive_dir: Dir,
-    name: String,
     dir: Dir,
     lock: Mutex<Option<File>>,
     journal: Option<Journal>,
     seed: RandomState,
     drawn: AtomicU64,
+    /// Last, so that it is dropped when nothing in the area is open any more: on Windows no folder goes before.
+    place: Place,
+}
+
+/// Where an area is. Dropping it removes the area that has been emptied.
+struct Place {
+    receive_dir: Dir,
+    name: String,
+    is_emptied: AtomicBool,
 }
 
 impl Area {
@@ -51,7 +57,7 @@ impl Area {
     pub(super) fn create(receive_dir: &Dir, keep: Option<&Keepsake>) -> Result<Area, StoreError> {
         for _ in 0..RACE_TRIES {
             let partial_dir = open_or_create_partial_dir(receive_dir)?;
-            match Area::create_in(receive_dir, partial_dir, keep) {
+            match Area::create_in(receive_dir, &partial_dir, keep) {
                 Ok(Some(area)) => return Ok(area),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -62,10 +68,10 @@ impl Area {
     }
 
     /// `None` and `NotFound`: a clean-up came in between.
-    fn create_in(receive_dir: &Dir, partial_dir: Dir, keep: Option<&Keepsake>) -> io::Result<Option<Area>> {
+    fn create_in(receive_dir: &Dir, partial_dir: &Dir, keep: Option<&Keepsake>) -> io::Result<Option<Area>> {
         let name = format!("{AREA_PREFIX}{}", HEXLOWER.encode(&at::random::<{ AREA_HEX / 2 }>()?));
-        at::create_dir(&partial_dir, &name, at::PRIVATE_DIR)?;
-        let dir = at::open_dir(&partial_dir, &name)?;
+        at::create_dir(partial_dir, &name, at::PRIVATE_DIR)?;
+        let dir = at::open_dir(partial_dir, &name)?;
         let lock = match at::lock(&dir, LOCK)? {
             Lock::Held(file) => Some(file),
             // nobody can tell then that we live, and so nobody cleans up either
@@ -74,9 +80,9 @@ impl Area {
         };
         // who can't tell that somebody lives could take a transfer from under another
         let journal = keep.filter(|_| lock.is_some()).map(|keep| Journal::create(&dir, keep)).transpose()?;
-        let receive_dir = receive_dir.try_clone()?;
+        let place = Place::new(receive_dir, name)?;
         let (lock, seed, drawn) = (Mutex::new(lock), RandomState::new(), AtomicU64::new(0));
-        Ok(Some(Area { partial_dir, receive_dir, name, dir, lock, journal, seed, drawn }))
+        Ok(Some(Area { dir, lock, journal, seed, drawn, place }))
     }
 
     /// Opens the area that is kept under `key` and that nobody works in; also what its journal says. Partial files that
@@ -90,9 +96,9 @@ impl Area {
         let (journal, replayed) = Journal::reopen(&dir).ok()?;
         let spoken_of: HashSet<u64> = replayed.temps().collect();
         sweep(&dir, |temp| !spoken_of.contains(&temp)).ok()?;
-        let receive_dir = receive_dir.try_clone().ok()?;
+        let place = Place::new(receive_dir, name).ok()?;
         let (lock, seed, drawn) = (Mutex::new(Some(lock)), RandomState::new(), AtomicU64::new(0));
-        Some((Area { partial_dir, receive_dir, name, dir, lock, journal: Some(journal), seed, drawn }, replayed))
+        Some((Area { dir, lock, journal: Some(journal), seed, drawn, place }, replayed))
     }
 
     /// Where the partial files are.
@@ -153,14 +159,36 @@ impl Area {
         let _ = self.dir.remove_file(JOURNAL);
         drop(locked(&self.lock).take());
         let _ = self.dir.remove_file(LOCK);
-        let _ = self.partial_dir.remove_dir(&self.name);
-        let _ = self.receive_dir.remove_dir(PARTIAL_DIR);
+        self.place.is_emptied.store(true, Ordering::Relaxed);
+        self.place.remove();
     }
 }
 
 impl Drop for Area {
     fn drop(&mut self) {
         if !self.is_kept() {
+            self.remove();
+        }
+    }
+}
+
+impl Place {
+    fn new(receive_dir: &Dir, name: String) -> io::Result<Place> {
+        Ok(Place { receive_dir: receive_dir.try_clone()?, name, is_emptied: AtomicBool::new(false) })
+    }
+
+    /// Neither folder goes that is not empty, nor, on Windows, one that is open.
+    fn remove(&self) {
+        if let Ok(partial_dir) = at::open_dir(&self.receive_dir, PARTIAL_DIR) {
+            let _ = partial_dir.remove_dir(&self.name);
+        }
+        let _ = self.receive_dir.remove_dir(PARTIAL_DIR);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_emptied.load(Ordering::Relaxed) {
             self.remove();
         }
     }
@@ -239,13 +267,15 @@ pub(super) fn clean(receive_dir: &Dir, is_unwanted: impl Fn(&Keepsake) -> bool) 
             cleaned.bytes += bytes;
         }
         let _ = dir.remove_file(JOURNAL);
-        // on Windows a file that is open can't go; elsewhere a second cleaner in this gap removes the same things
+        // on Windows nothing goes that is open; elsewhere a second cleaner in this gap removes the same things
         drop(lock);
         let _ = dir.remove_file(LOCK);
+        drop(dir);
         if partial_dir.remove_dir(name).is_ok() {
             cleaned.transfers += 1;
         }
     }
+    drop(partial_dir);
     // fails when it is not empty, as it should
     let _ = receive_dir.remove_dir(PARTIAL_DIR);
     Ok(cleaned)

@@ -177,6 +177,7 @@ pub(super) enum Lock {
     /// Somebody else's.
     Busy,
     /// The file system can't lock.
+    #[cfg_attr(windows, expect(dead_code, reason = "there an open file is the lock"))]
     Unknown,
 }
 
@@ -202,7 +203,9 @@ pub(super) fn lock(dir: &Dir, name: &str) -> io::Result<Lock> {
     #[cfg(windows)]
     {
         use cap_std::fs::OpenOptionsExt;
-        options.share_mode(0);
+        // nobody else can open it, but it can be removed by whoever holds it (<winnt.h>)
+        const FILE_SHARE_DELETE: u32 = 4;
+        options.share_mode(FILE_SHARE_DELETE);
         match dir.open_with(name, &options) {
             Ok(file) => Ok(Lock::Held(file.into_std())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
@@ -267,7 +270,10 @@ pub(super) fn sync_dir(dir: &Dir) -> io::Result<()> {
     return Ok(rustix::fs::fsync(dir)?);
     // NTFS journals its own directories, and there is no call to ask for it
     #[cfg(not(unix))]
-    Ok(())
+    {
+        let _ = dir;
+        Ok(())
+    }
 }
 
 /// Makes everything on the file system of `dir` survive a power cut; only where [`syncs_whole`] says so.
@@ -303,10 +309,11 @@ pub(super) fn reports_sync_errors(release: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
 }
 
-/// Room on the file system of `dir`; `None` where it is not told.
-pub(super) fn space(dir: &Dir) -> io::Result<Option<Space>> {
+/// Room on the file system of `dir`, which is at `path`; `None` where it is not told.
+pub(super) fn space(dir: &Dir, path: &Path) -> io::Result<Option<Space>> {
     #[cfg(unix)]
     {
+        let _ = path;
         let about = rustix::fs::fstatvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
         Ok((about.f_blocks > 0).then(|| Space {
@@ -315,10 +322,12 @@ pub(super) fn space(dir: &Dir) -> io::Result<Option<Space>> {
             block: about.f_frsize.max(1),
         }))
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
         let _ = dir;
-        Ok(None)
+        let about = fs4::statvfs(path)?;
+        let (free, total, block) = (about.available_space(), about.total_space(), about.allocation_granularity());
+        Ok(Some(Space { free, total, block: block.max(1) }))
     }
 }
 

@@ -59,7 +59,7 @@ impl Folder {
     /// # Errors
     /// It is not there, not a folder, not writable, or its `.qrdrop-partial` is a link or another user's.
     pub fn open(path: &Path) -> Result<Arc<Folder>, StoreError> {
-        let path = std::fs::canonicalize(path).map_err(|error| cannot_open(path, error))?;
+        let path = dunce::canonicalize(path).map_err(|error| cannot_open(path, error))?;
         let root = Arc::new(Root::open(&path)?);
         Ok(Arc::new(Folder { path, root: Mutex::new(root), reserved: AtomicU64::new(0) }))
     }
@@ -191,7 +191,7 @@ impl Folder {
     }
 
     fn space_of(&self, root: &Root) -> Result<Option<at::Space>, StoreError> {
-        at::space(&root.dir).map_err(|error| StoreError::io("measure", shown(&self.path), error))
+        at::space(&root.dir, &self.path).map_err(|error| StoreError::io("measure", shown(&self.path), error))
     }
 
     /// Bytes to give, and the reserved bytes that were counted. Those are read first: bytes written meanwhile are then

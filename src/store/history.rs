@@ -2,6 +2,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+#[cfg(unix)]
 use super::at;
 use super::error::{StoreError, shown};
 

@@ -20,9 +20,16 @@ const LOCK: &str = ".lock";
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    dir: Dir,
+    /// Last, so that it is dropped when the folder is not open any more: on Windows it would not go before.
+    _place: Place,
+}
+
+/// Where it is. Dropping it removes what is there.
+#[derive(Debug)]
+struct Place {
     state: Dir,
     name: String,
-    dir: Dir,
     _lock: Option<File>,
 }
 
@@ -45,7 +52,8 @@ impl Scratch {
             Ok((at::open_dir(state.dir(), &name)?, state.dir().try_clone()?))
         };
         let (dir, state_dir) = make().map_err(failed)?;
-        Ok(Scratch { path: state.path().join(&name), state: state_dir, name, dir, _lock: lock })
+        let path = state.path().join(&name);
+        Ok(Scratch { path, dir, _place: Place { state: state_dir, name, _lock: lock } })
     }
 
     /// Makes the file `name`, which is not there.
@@ -67,7 +75,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for Place {
     fn drop(&mut self) {
         // What can't be removed now is tried again by the next command.
         let _ = remove(&self.state, &self.name);
@@ -94,6 +102,7 @@ fn remove(state: &Dir, name: &str) -> io::Result<()> {
             for entry in dir.entries()? {
                 dir.remove_file(entry?.file_name())?;
             }
+            drop(dir);
             state.remove_dir(name)?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

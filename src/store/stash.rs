@@ -31,7 +31,7 @@ impl Stash {
         let temporary = std::env::temp_dir();
         let failed = |error| StoreError::io("use", shown(&temporary), error);
         // As a `Folder` below it knows itself.
-        let parent = fs::canonicalize(&temporary).map_err(failed)?;
+        let parent = dunce::canonicalize(&temporary).map_err(failed)?;
         let name = format!("qrdrop-{}", HEXLOWER.encode(&at::random::<16>().map_err(failed)?));
         let path = parent.join(name);
         create(&path).map_err(failed)?;
@@ -92,6 +92,7 @@ pub fn contents(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 fn create(path: &Path) -> io::Result<()> {
+    #[cfg_attr(not(unix), expect(unused_mut))]
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, at::PRIVATE_DIR);

@@ -10,8 +10,7 @@ use crate::store::StoreError;
 /// Receivers of one source: as many as there are bits in what is noted for each chunk.
 pub const TAKERS: usize = u64::BITS as usize;
 
-/// The part of the memory that is available, and the bytes where that is not told.
-const SPARE_PART: u64 = 4;
+/// Bytes, where it is not told how much memory is available.
 const SPARE_UNTOLD: u64 = 256 * 1024 * 1024;
 
 /// What is read of a source at a time: a chunk of a file, or a small file as a whole.
@@ -156,7 +155,7 @@ impl Drop for Taker {
     }
 }
 
-/// What may be kept for receivers that are slower than others: a part of the memory that no program uses. The system
+/// What may be kept for receivers that are slower than others: a quarter of the memory that no program uses. The system
 /// keeps what was read of a file as well, so that running out of it costs little.
 fn memory_to_spare() -> u64 {
     #[cfg(target_os = "linux")]
@@ -165,7 +164,7 @@ fn memory_to_spare() -> u64 {
         let line = known.as_deref().and_then(|known| known.lines().find_map(|line| line.strip_prefix("MemAvailable:")));
         let kib: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
         if let Some(kib) = kib {
-            return kib * 1024 / SPARE_PART;
+            return kib * 1024 / 4;
         }
     }
     SPARE_UNTOLD
