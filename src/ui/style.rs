@@ -1,6 +1,7 @@
 //! Colour and glyphs: what this terminal can show, and how a stranger's words are set apart from ours.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use unicode_width::UnicodeWidthChar;
@@ -37,7 +38,6 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn probe() -> Self {
-        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
         let utf8 = match locale {
             Some(locale) => {
@@ -50,11 +50,27 @@ impl Surroundings {
         Surroundings {
             terminal: std::io::stderr().is_terminal() && controlling_terminal_opens(),
             output_is_terminal: std::io::stdout().is_terminal(),
-            dumb: set("TERM").is_none_or(|term| term == "dumb") && cfg!(unix),
+            dumb: is_dumb(),
             no_color: set("NO_COLOR").is_some(),
             utf8,
         }
     }
+}
+
+/// A variable that holds something.
+fn set(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+#[cfg(not(windows))]
+fn is_dumb() -> bool {
+    set("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// A console takes escape sequences for text until it is told otherwise, which asking does, too.
+#[cfg(windows)]
+fn is_dumb() -> bool {
+    !crossterm::ansi_support::supports_ansi()
 }
 
 #[cfg(unix)]
