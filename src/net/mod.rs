@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod addresses;
+pub mod cuttable;
 pub mod dial;
 pub mod discovery;
 mod error;

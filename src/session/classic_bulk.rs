@@ -12,6 +12,7 @@ use tokio::time::interval;
 
 use super::error::SessionError;
 use super::inbox::PROGRESS_EVERY;
+use crate::net::cuttable::Cuttable;
 
 /// A peer that says or takes nothing for this long is gone.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
@@ -69,15 +70,15 @@ impl Drop for Cut {
     }
 }
 
-/// Runs `work` with the socket, made blocking and impatient; tells `progress` the bytes so far while they grow. At `leave` the
+/// Runs `work` with the socket, which may be waited for; tells `progress` the bytes so far while they grow. At `leave` the
 /// socket is cut, and what comes of the work then is waited for: it may be done already, and is not to leave anything behind.
 pub(super) async fn apart<T: Send + 'static>(
     socket: tokio::net::TcpStream,
     progress: impl Fn(u64),
     leave: impl Future<Output = ()>,
-    work: impl FnOnce(&TcpStream, &Meter) -> Result<T, SessionError> + Send + 'static,
+    work: impl FnOnce(&Cuttable, &Meter) -> Result<T, SessionError> + Send + 'static,
 ) -> Result<T, SessionError> {
-    let socket = blocking(socket).map_err(SessionError::Cut)?;
+    let socket = socket.into_std().and_then(|socket| Cuttable::new(socket, SILENCE)).map_err(SessionError::Cut)?;
     let meter = Arc::new(Meter::default());
     let handle = socket.try_clone().map_err(SessionError::Cut)?;
     let mut cut = Cut { socket: handle, meter: Arc::clone(&meter), ended: false };
@@ -111,15 +112,7 @@ pub(super) async fn apart<T: Send + 'static>(
     }
 }
 
-fn blocking(socket: tokio::net::TcpStream) -> io::Result<TcpStream> {
-    let socket = socket.into_std()?;
-    socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(SILENCE))?;
-    socket.set_write_timeout(Some(SILENCE))?;
-    Ok(socket)
-}
-
-/// What the error of a blocking socket means: its timeouts are the peer's silence.
+/// What the error of such a socket means: its timeouts are the peer's silence.
 pub(super) fn broken(error: io::Error) -> SessionError {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => SessionError::Silent,

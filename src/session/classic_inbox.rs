@@ -1,6 +1,6 @@
 //! A tutorial sender: one header, the bytes, the end. Nothing is encrypted, and nothing can be answered.
 
-use std::net::{Shutdown, TcpStream as Socket};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::classic::{Claim, Scan};
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Offer, OfferedEntry, Peer, Way};
 use crate::names::{FileName, RelPath};
 use crate::net::accept::Arrival;
+use crate::net::cuttable::Cuttable;
 use crate::store::{PlannedEntry, PlannedKind};
 use crate::wire::RefuseCode;
 
@@ -104,7 +105,7 @@ impl Inbox {
             let (transfer, total) = (transfer.to_owned(), Some(claim.at_most.max(bytes)));
             self.host.reporter.tell(Event::Progress { transfer, bytes, total });
         };
-        let store = move |socket: &Socket, meter: &Meter| {
+        let store = move |socket: &Cuttable, meter: &Meter| {
             let intake = folder.begin(vec![entry], if_exists)?;
             let (whole, hash) =
                 store_stream(socket, announced.begun, intake.open_partial(0)?, most, meter, Pipes::new())?;

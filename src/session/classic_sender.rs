@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream as Socket};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::error::SessionError;
 use super::inbox::wire_name;
 use crate::classic;
 use crate::events::{Dialect, EntryKind, Event, ExitCode, Failure, Offer, OfferedEntry, Peer, Reporter};
+use crate::net::cuttable::Cuttable;
 use crate::net::{Load, dial, prefer_bbr, within_machine};
 use crate::store::{SendError, SourceEntry, SourceFile};
 use crate::transfer::Brake;
@@ -105,7 +106,7 @@ impl ClassicSender {
             self.reporter.tell(Event::Progress { transfer, bytes: moved, total });
         };
         let brake = self.brake.clone();
-        let give = move |socket: &Socket, meter: &Meter| {
+        let give = move |socket: &Cuttable, meter: &Meter| {
             if !near && !within_machine(socket) {
                 prefer_bbr(socket);
             }
@@ -121,13 +122,13 @@ fn give(
     source: &SourceFile,
     bytes: u64,
     brake: Option<&Brake>,
-    mut socket: &Socket,
+    mut socket: &Cuttable,
     meter: &Meter,
 ) -> Result<(), SessionError> {
     let sent = send_all(source, bytes, brake, socket, meter).and_then(|()| Ok(source.check_unchanged()?));
     if let Err(SessionError::Store(_)) = sent {
         // An end in order would tell the peer that it has the file. If this fails, a length that is short has to do.
-        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&**socket).set_linger(Some(Duration::ZERO));
     }
     sent?;
     socket.shutdown(Shutdown::Write).map_err(SessionError::Cut)?;
@@ -147,7 +148,7 @@ fn send_all(
     source: &SourceFile,
     bytes: u64,
     brake: Option<&Brake>,
-    mut socket: &Socket,
+    mut socket: &Cuttable,
     meter: &Meter,
 ) -> Result<(), SessionError> {
     let step = brake.map_or(STEP, |brake| STEP.min(brake.step()));

@@ -1,7 +1,6 @@
 //! A tutorial sender's stream on its way into a file, and to its hash.
 
 use std::io::{self, BufReader, PipeReader, PipeWriter, Read, Write};
-use std::net::TcpStream as Socket;
 use std::panic::resume_unwind;
 
 use super::classic_bulk::{self as bulk, Meter, STEP};
@@ -9,6 +8,7 @@ use super::consent::refusal;
 use super::error::SessionError;
 use crate::classic::{Repair, Scan};
 use crate::names::human_bytes;
+use crate::net::cuttable::Cuttable;
 use crate::store::{PartialFile, Pipe, Whole, roomy_pipe};
 use crate::transfer::Hash;
 use crate::wire::RefuseCode;
@@ -36,7 +36,7 @@ impl Pipes {
 
 /// Takes the stream to its end, then solves what was the size and what was the file.
 pub(super) fn store_stream(
-    socket: &Socket,
+    socket: &Cuttable,
     Begun { mut scan, first }: Begun,
     file: PartialFile,
     most: Option<u64>,
@@ -74,7 +74,7 @@ pub(super) fn store_stream(
 
 /// A stream on its way into a file.
 struct Taking<'a> {
-    socket: &'a Socket,
+    socket: &'a Cuttable,
     file: &'a PartialFile,
     /// What the file may have, in bytes.
     most: Option<u64>,
@@ -216,8 +216,8 @@ mod tests {
     /// What is stored of a stream, and the hash that is told of it.
     fn stored(stream: &[u8], pipes: Pipes) -> (Vec<u8>, Hash) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut from = Socket::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = listener.accept().unwrap().0;
+        let mut from = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Cuttable::new(listener.accept().unwrap().0, bulk::SILENCE).unwrap();
         let (head, rest) = stream.split_at(stream.len().min(8 * 1024));
         let rest = rest.to_vec();
         let sending = std::thread::spawn(move || from.write_all(&rest));

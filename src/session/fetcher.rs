@@ -176,8 +176,9 @@ impl Fetcher {
         let prepared = Receiving::prepare(&mut visit.paired.conn, shelf, manifest, standing.label, keep);
         let mut receiving = unless_leaving(leaving, prepared).await?;
         let received = self.receive(visit, &mut receiving, leaving).await;
-        if let Err(error) = &received {
-            receiving.wind_up(error).await;
+        match &received {
+            Ok(_) => receiving.end().await,
+            Err(error) => receiving.wind_up(error).await,
         }
         received
     }

@@ -284,8 +284,9 @@ impl Inbox {
             stored = self.run(guest, &mut receiving, leaving) => stored,
             () = superseded => Err(SessionError::Cut(io::ErrorKind::ConnectionReset.into())),
         };
-        if let Err(error) = &stored {
-            receiving.wind_up(error).await;
+        match &stored {
+            Ok(_) => receiving.end().await,
+            Err(error) => receiving.wind_up(error).await,
         }
         stored
     }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::error::SessionError;
 use super::growth::Distance;
 use super::host::lock;
+use crate::net::cuttable::Cuttable;
 use crate::net::prefer_bbr;
 use crate::pairing::proof::{self, Direction, EXPORTER_BYTES, Purpose};
 use crate::pairing::{Binding, Fingerprint};
@@ -85,7 +86,7 @@ pub(super) struct LaneHandle {
 }
 
 /// A lane's socket: reads run ahead, writes go straight through.
-struct LaneSocket(BufReader<TcpStream>);
+struct LaneSocket(BufReader<Cuttable>);
 
 impl Read for LaneSocket {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
@@ -95,15 +96,15 @@ impl Read for LaneSocket {
 
 impl Write for LaneSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_mut().write(bytes)
+        self.0.get_ref().write(bytes)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.get_mut().write_vectored(slices)
+        self.0.get_ref().write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.get_mut().flush()
+        self.0.get_ref().flush()
     }
 }
 
@@ -160,7 +161,7 @@ impl Lanes {
         }
     }
 
-    /// Notes a lane's socket, made blocking and impatient; `None` if the number was used, or `most` are open.
+    /// Notes a lane's socket; `None` if the number was used, or `most` are open.
     pub(super) fn enter(
         self: &Arc<Self>,
         lane: u16,
@@ -168,9 +169,6 @@ impl Lanes {
         socket: &TcpStream,
         distance: Distance,
     ) -> io::Result<Option<LaneHandle>> {
-        socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(LANE_SILENCE))?;
-        socket.set_write_timeout(Some(LANE_SILENCE))?;
         if let LaneWork::Send(outgoing) = &self.work {
             // Near by there is next to no loss, and pacing costs more than it brings.
             self.bears_loss.store(distance != Distance::Near && prefer_bbr(socket), Ordering::Relaxed);
@@ -236,9 +234,10 @@ impl LaneHandle {
         C: DerefMut + Deref<Target = ConnectionCommon<S>> + Send + 'static,
         S: SideData + 'static,
     {
+        let (mut conn, socket) = stream.into_parts();
+        let socket = Cuttable::new(socket, LANE_SILENCE).map_err(SessionError::Cut)?;
         let work = move || {
             let mut handle = self;
-            let (mut conn, socket) = stream.into_parts();
             conn.set_buffer_limit(Some(WRITE_ROOM));
             let mut stream = StreamOwned::new(conn, LaneSocket(BufReader::with_capacity(READ_AHEAD, socket)));
             handle.ended = handle.lanes.work.run(&mut stream, handle.lane);

@@ -200,6 +200,18 @@ impl<'a> Receiving<'a> {
         if let SessionError::Cut(_) = error {
             self.drain().await;
         }
+        self.let_go().await;
+    }
+
+    /// Ends it when all is there.
+    pub(super) async fn end(self) {
+        // Nobody else waits for its threads; on Windows the partial area goes only when none of them holds it open.
+        if cfg!(windows) {
+            self.let_go().await;
+        }
+    }
+
+    async fn let_go(self) {
         let Receiving { shelf, manifest, intake, there, running, incoming, mut outcomes, .. } = self;
         drop((there, running, incoming));
         let let_go = async {
