@@ -56,8 +56,10 @@ def tests(library):
             command = ["wine", library, "--exact", name]
             run = subprocess.run(command, env=QUIET, capture_output=True, text=True, timeout=PATIENCE)
             return name, run.returncode == 0, run.stdout + run.stderr
-        except subprocess.TimeoutExpired:
-            return name, False, f"no end after {PATIENCE} s"
+        except subprocess.TimeoutExpired as late:
+            # Now and then Wine hangs in a process that has ended while a thread of it had not.
+            said = (late.stdout or b"").decode(errors="replace")
+            return name, "test result: ok. 1 passed" in said, f"{said}\nno end after {PATIENCE} s"
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         failed = [(name, said) for name, well, said in pool.map(one, names) if not well]
