@@ -15,6 +15,8 @@ pub struct Cuttable {
 
 #[cfg(not(windows))]
 impl Cuttable {
+    /// Takes a socket, whichever way it waited before.
+    ///
     /// # Errors
     /// The system refuses: the connection has gone.
     pub fn new(socket: TcpStream, silence: Duration) -> io::Result<Cuttable> {
@@ -47,6 +49,8 @@ mod windows {
     const LOOK: Duration = Duration::from_millis(100);
 
     impl Cuttable {
+        /// Takes a socket, whichever way it waited before.
+        ///
         /// # Errors
         /// The system refuses: the connection has gone.
         pub fn new(socket: TcpStream, silence: Duration) -> io::Result<Cuttable> {
